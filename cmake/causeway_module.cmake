@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+# One room, one target, its unit tests. Warnings and sanitizers come from causeway_options.
+
+option(CAUSEWAY_WERROR "Warnings are errors (on in CI)" OFF)
+set(CAUSEWAY_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
+
+add_library(causeway_options INTERFACE)
+target_compile_features(causeway_options INTERFACE cxx_std_23)
+target_compile_options(causeway_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -fno-strict-aliasing
+  $<$<BOOL:${CAUSEWAY_WERROR}>:-Werror>)
+target_include_directories(causeway_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+if(CAUSEWAY_SANITIZE)
+  target_compile_options(causeway_options INTERFACE -fsanitize=${CAUSEWAY_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(causeway_options INTERFACE -fsanitize=${CAUSEWAY_SANITIZE})
+endif()
+
+# causeway_module(base SRCS log.cc DEPS fmt::fmt TESTS checked_test.cc)
+# makes causeway_base, and base_test when tests are built. Without SRCS the module is its headers.
+function(causeway_module name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS;DEPS;TESTS;TEST_DEPS")
+  if(arg_SRCS)
+    add_library(causeway_${name} STATIC ${arg_SRCS})
+    target_link_libraries(causeway_${name} PUBLIC ${arg_DEPS} causeway_options)
+  else()
+    add_library(causeway_${name} INTERFACE)
+    target_link_libraries(causeway_${name} INTERFACE ${arg_DEPS} causeway_options)
+  endif()
+  if(BUILD_TESTING AND arg_TESTS)
+    add_executable(${name}_test ${arg_TESTS})
+    target_link_libraries(${name}_test PRIVATE causeway_${name} ${arg_TEST_DEPS} GTest::gmock GTest::gtest_main)
+    gtest_discover_tests(${name}_test PROPERTIES LABELS "unit;${name}" DISCOVERY_TIMEOUT 60)
+  endif()
+endfunction()

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// The NIC's context memory: queue pairs, completion queues, memory regions. It lies in the arena, shared by the machine
+// and every program, because the data path runs in the thread that rings the doorbell (docs/architecture.md).
+//
+// One context memory serves all NICs of a machine: indices (QPN, MR index, CQ index) are machine-wide, every entry names
+// the NIC it belongs to, and a PD number belongs to one NIC, so a PD check is also a NIC check.
+//
+// Who writes what:
+//   control fields   the machine only (Nic, nic.h), before the entry becomes valid or with the entry's lock held
+//   atomics          whoever the comment names
+// An entry is reused only after a grace period: every ThreadSlot::epoch that was odd when it died has moved on.
+//
+// Ring layout (queue buffer header, WQE, CQE) is the rxe uAPI's own: uapi/rxe.h. Freestanding.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace causeway::roce {
+
+constexpr uint32_t kMaxQps = 1u << 20;  // QPN = index; 0 and 1 are SMI and GSI, the first user QPN is 17
+constexpr uint32_t kFirstQpn = 17;
+constexpr uint32_t kMaxCqs = 1u << 17;
+constexpr uint32_t kMaxMrs = 1u << 19;  // index 0 unused, 1 the kernel's own
+constexpr uint32_t kMaxMms = 1u << 14;
+constexpr uint32_t kMaxNics = 64;
+
+// A futex lock that names its owner, so that the machine can release what a killed thread held.
+// 0 free; else owner's slot + 1, with kContended set when somebody sleeps on it.
+struct OwnedLock {
+  static constexpr uint32_t kContended = 0x80000000;
+  std::atomic<uint32_t> word;
+};
+
+// rxe_queue_buf in the arena's heap. `offset` 0: none.
+struct Ring {
+  uint64_t offset;     // arena offset of the queue buffer
+  uint32_t bytes;      // page aligned
+  uint32_t mask;       // slots - 1
+  uint32_t log2_elem;  // element size
+  uint32_t index;      // the NIC's own index, never read back from shared pages: consumer of SQ/RQ, producer of CQ
+};
+
+// struct ib_global_route as the NIC needs it.
+struct AddressVector {
+  uint8_t dgid[16];
+  uint8_t sgid[16];
+  uint32_t flow_label;
+  uint8_t sgid_index;
+  uint8_t hop_limit;
+  uint8_t traffic_class;
+  uint8_t port;
+  uint16_t dest_nic;  // NIC of this machine that owns dgid, or kNoNic
+  uint16_t reserved;
+};
+constexpr uint16_t kNoNic = 0xffff;
+
+// IB_QPS_*, IB_QPT_* values as in the uAPI.
+enum QpState : uint32_t { kReset, kInit, kRtr, kRts, kSqd, kSqe, kErr };
+enum QpType : uint32_t { kRc = 2, kUc = 3, kUd = 4 };
+
+// Why the machine must look at a QP (bits of QpContext::attention).
+enum Attention : uint32_t {
+  kAttentionFlush = 1,     // entered ERR: flush what is queued
+  kAttentionTimer = 2,     // wake at QpContext::deadline_ns and run the send queue again
+  kAttentionDrained = 4,   // SQ_DRAINED event
+  kAttentionRun = 8,       // run the send queue (its runner died)
+  kAttentionLastWqe = 16,  // QP_LAST_WQE_REACHED event
+};
+
+struct alignas(64) QpContext {
+  std::atomic<uint32_t> valid;  // 1 while the QP exists
+  std::atomic<uint32_t> state;  // QpState. Written with both locks held, or to kErr by anyone holding rq_lock or sq_lock
+  uint32_t qpn;
+  uint32_t type;
+  uint32_t nic;
+  uint32_t pd;
+  uint64_t owner_file;  // uverbs FileId and object handle: what a doorbell names
+  uint32_t handle;
+  uint32_t sq_sig_all;
+  uint32_t send_cq, recv_cq;
+  uint32_t max_send_sge, max_recv_sge, max_inline;
+  uint32_t srq;  // 0 none
+  uint64_t user_handle;
+
+  alignas(64) OwnedLock sq_lock;
+  std::atomic<uint32_t> doorbells;  // rung since the runner last looked
+  Ring sq;
+  std::atomic<uint32_t> attention;
+  std::atomic<uint64_t> deadline_ns;  // CLOCK_MONOTONIC; 0 none
+  uint32_t retries_left, rnr_left;
+  uint32_t sq_psn;  // next to send
+  uint32_t sq_draining;
+
+  alignas(64) OwnedLock rq_lock;
+  Ring rq;
+  uint32_t expected_psn;
+  uint32_t msn;
+  uint32_t recv_started;  // a message's receive WQE has been taken and is being filled (multi-packet; wire only)
+
+  alignas(64) AddressVector av;
+  uint32_t dest_qpn;
+  uint32_t path_mtu_bytes;
+  uint32_t access;  // IB_ACCESS_* of remote operations
+  uint32_t qkey;
+  uint8_t timeout, retry_count, rnr_retry, min_rnr_timer;
+  uint8_t max_rd_atomic, max_dest_rd_atomic;
+  uint8_t reserved[2];
+};
+
+enum NotifyState : uint32_t { kNotArmed = 0, kArmedSolicited = 1, kArmedNext = 2 };
+
+struct alignas(64) CqContext {
+  std::atomic<uint32_t> valid;
+  uint32_t nic;
+  OwnedLock lock;
+  std::atomic<uint32_t> notify;     // NotifyState
+  std::atomic<uint32_t> completions_pending;  // completion events for the machine to deliver
+  std::atomic<uint32_t> overflows_pending;    // CQ_ERR events for the machine to deliver
+  Ring ring;
+};
+
+struct MmEntry {
+  std::atomic<uint32_t> alive;
+  uint32_t pid;
+};
+
+// Scatterlist entry of a memory region that lives on the bus.
+struct Segment {
+  uint64_t start;    // bytes into the region
+  uint64_t address;  // DMA address as the importer puts it on the bus
+  uint64_t len;
+  std::atomic<uint32_t> window;  // hint for pci::FindWindow
+  uint32_t reserved;
+};
+
+enum MrKind : uint32_t { kMrHost = 1, kMrBus = 2 };
+
+struct alignas(64) MrEntry {
+  std::atomic<uint32_t> valid;  // 1: usable. 0 stops new accesses; the entry is freed after a grace period
+  uint32_t key;                 // lkey == rkey == index << 8 | random byte
+  uint32_t pd;
+  uint32_t access;   // IB_ACCESS_*
+  uint32_t kind;
+  uint32_t mm;       // host: whose memory
+  uint64_t iova;     // first address a WQE may name
+  uint64_t length;   // bytes
+  uint64_t address;  // host: user address of the byte at iova
+  uint64_t segments;  // bus: arena offset of Segment[segment_count]
+  uint32_t segment_count;
+  uint32_t nic;
+  uint32_t function;  // initiator index on the bus
+  uint32_t route;     // pci::RouteId
+  alignas(64) std::atomic<uint64_t> bytes_read;
+  std::atomic<uint64_t> bytes_written;
+};
+
+// Counters of a port's hw_counters folder, and of its traffic.
+struct alignas(64) NicCounters {
+  std::atomic<uint64_t> sent_pkts, rcvd_pkts, duplicate_request, out_of_seq_request, rcvd_rnr_err, send_rnr_err,
+      rcvd_seq_err, ack_deferred, retry_exceeded_err, retry_rnr_exceeded_err, completer_retry_err, send_err,
+      link_downed, rdma_sends, rdma_recvs;
+};
+
+// Two-level bitmap of things the machine's NIC thread must look at: idempotent, never full, and a producer killed
+// between the two stores loses nothing that the periodic scan does not find.
+template <uint32_t kBits>
+struct PendingSet {
+  std::atomic<uint64_t> summary[(kBits / 64 + 63) / 64];
+  std::atomic<uint64_t> leaf[kBits / 64];
+};
+
+struct alignas(64) NicMemory {
+  std::atomic<uint32_t> interrupt;  // futex word: bumped when something is pending
+  std::atomic<uint32_t> sleeping;   // 1 while the NIC thread waits on it
+  OwnedLock atomic_lock;            // serialises atomics on host memory, as rxe's device-wide lock does
+  uint32_t nic_count;
+  uint64_t heap_bytes;
+  NicCounters counters[kMaxNics];
+  PendingSet<kMaxQps> pending_qps;
+  PendingSet<kMaxCqs> pending_cqs;
+  MmEntry mms[kMaxMms];
+  MrEntry mrs[kMaxMrs];
+  CqContext cqs[kMaxCqs];
+  QpContext qps[kMaxQps];
+};
+
+}  // namespace causeway::roce

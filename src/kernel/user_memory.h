@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// copy_from_user() and copy_to_user(): a program's memory as the kernel half sees it. The machine's own implementation
+// reads the other process by process_vm_readv(); tests use FakeUserMemory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "base/result.h"
+
+namespace causeway::kernel {
+
+class UserMemory {
+ public:
+  virtual ~UserMemory() = default;
+  // EFAULT unless every byte could be copied.
+  virtual Status CopyFrom(std::span<std::byte> to, uint64_t user_address) = 0;
+  virtual Status CopyTo(uint64_t user_address, std::span<const std::byte> from) = 0;
+
+  template <typename T>
+    requires std::is_trivially_copyable_v<T>
+  Result<T> Read(uint64_t user_address) {
+    T value;
+    CW_CHECK(CopyFrom(std::as_writable_bytes(std::span(&value, 1)), user_address));
+    return value;
+  }
+  template <typename T>
+    requires std::is_trivially_copyable_v<T>
+  Status Write(uint64_t user_address, const T& value) {
+    return CopyTo(user_address, std::as_bytes(std::span(&value, 1)));
+  }
+};
+
+// Memory of a made-up program, for unit tests: regions at chosen addresses.
+class FakeUserMemory : public UserMemory {
+ public:
+  FakeUserMemory() = default;
+  FakeUserMemory(uint64_t address, size_t len) { Map(address, len); }
+  void Map(uint64_t address, size_t len) { regions_[address].resize(len); }
+  Status CopyFrom(std::span<std::byte> to, uint64_t address) override {
+    std::byte* at = Find(address, to.size());
+    if (at == nullptr) return Err(EFAULT);
+    if (!to.empty()) std::memcpy(to.data(), at, to.size());
+    return {};
+  }
+  Status CopyTo(uint64_t address, std::span<const std::byte> from) override {
+    std::byte* at = Find(address, from.size());
+    if (at == nullptr) return Err(EFAULT);
+    if (!from.empty()) std::memcpy(at, from.data(), from.size());
+    return {};
+  }
+
+ private:
+  std::byte* Find(uint64_t address, size_t len) {
+    static std::byte nothing;
+    if (len == 0) return &nothing;
+    auto it = regions_.upper_bound(address);
+    if (it == regions_.begin()) return nullptr;
+    --it;
+    const uint64_t offset = address - it->first;
+    if (offset > it->second.size() || len > it->second.size() - offset) return nullptr;
+    return it->second.data() + offset;
+  }
+  std::map<uint64_t, std::vector<std::byte>> regions_;
+};
+
+}  // namespace causeway::kernel
