@@ -8,6 +8,7 @@ add_library(causeway_options INTERFACE)
 target_compile_features(causeway_options INTERFACE cxx_std_23)
 target_compile_options(causeway_options INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -fno-strict-aliasing
+  -Wno-missing-field-initializers  # designated initialisers that leave the rest at its default are our habit
   $<$<BOOL:${CAUSEWAY_WERROR}>:-Werror>)
 target_include_directories(causeway_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(CAUSEWAY_SANITIZE)

@@ -17,7 +17,8 @@
 
 namespace causeway::ipc {
 
-enum Turn : uint32_t { kTurnProgram = 0, kTurnMachine = 1 };
+// kTurnClosed: the slot has no server any more (its program or the machine is going).
+enum Turn : uint32_t { kTurnProgram = 0, kTurnMachine = 1, kTurnClosed = 2 };
 
 // Message.op of a call. `file` names the open file (FileId) unless said otherwise; result is >= 0 or -errno.
 enum class Op : uint32_t {
@@ -27,23 +28,26 @@ enum class Op : uint32_t {
   kWrite,     // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes
   kRead,      // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; -EAGAIN when nothing is
               //   queued, whatever O_NONBLOCK says: the shim polls the descriptor and asks again.
-              //   value0 = 1: nothing is left, take the readiness byte back from the socket
+              //   value0 = 1: nothing is left, take one readiness byte (one packet, MSG_DONTWAIT) from the socket
   kMmap,      // arg0 length, arg1 prot, arg2 flags, arg3 offset -> value0 memory id, value1 offset in that memory,
               //   value2 vma id (0: not tracked); the shim then maps the memory's descriptor (kMapMemory)
   kMunmap,    // file 0; arg0 vma id
   kSeek,      // arg0 offset, arg1 whence -> result
-  kStat,      // -> value0 mode, value1 rdev (major << 32 | minor), value2 size, value3 inode
+  kStat,      // -> value0 mode, value1 rdev (major << 32 | minor), value2 size, value3 inode; file_kind is set too (the
+              //   shim asks it of a descriptor that came by exec or SCM_RIGHTS)
   kSync,      // a descriptor of this file was closed: run release now if it was the last
   kFdInfo,    // arg0 buffer, arg1 length: text of /proc/self/fdinfo/N -> result bytes
   kName,      // arg0 buffer, arg1 length: what readlink("/proc/self/fd/N") says -> result bytes
   kMapMemory, // file 0; arg0 memory id -> descriptor by kInstallFd with value1 = 1 (private: kept out of the program's
               //   numbers), result = size in bytes
-  kAttribute, // arg0 node id -> text of a sysfs attribute as a sealed memfd, by kInstallFd; -errno as show() failed
+  kAttribute, // arg0 node id, arg1 open flags -> text of a sysfs attribute as a sealed memfd, by kInstallFd; -errno as
+              //   show() failed
   kExit,      // file 0; this thread leaves: its server thread ends, the slot is free
   kNicCall,   // file 0; the data path asks the machine: see devices/roce_nic (arg0 = what)
 
   // Machine to program, while a call is in progress:
-  kDone = 0x100,  // the call has ended
+  kDone = 0x100,  // the call has ended. After any call but kStat, value3 not 0: file id of which nothing is left to read
+                  //   (its events went with an object); take one readiness byte from its socket, as after kRead
   kInstallFd,     // value0 = open flags (O_CLOEXEC, O_NONBLOCK), value1 = 1 private; the program fetches the descriptor
                   //   (ControlRequest::kFetchFd), answers with result = its number or -errno, value0 unchanged.
                   //   file, file_kind: what it is, for the program's table; file 0 for a descriptor of no file of ours

@@ -55,6 +55,16 @@ class File : public RefCounted {
   // Never blocks: EAGAIN when nothing is there (the program side waits on its descriptor). *drained is set when this
   // read took the last thing there was, so that the descriptor stops being readable.
   virtual Result<int64_t> Read(Task&, uint64_t /*buffer*/, uint64_t /*len*/, bool* /*drained*/) { return Err(EINVAL); }
+  // read() and write() (offset -1: at the file position) and pread() and pwrite(). Overridden only by files that have
+  // a position; on others an offset is ESPIPE (ksys_pread64(): no FMODE_PREAD).
+  virtual Result<int64_t> ReadAt(Task& task, uint64_t buffer, uint64_t len, int64_t offset, bool* drained) {
+    if (offset != -1) return Err(ESPIPE);
+    return Read(task, buffer, len, drained);
+  }
+  virtual Result<int64_t> WriteAt(Task& task, uint64_t buffer, uint64_t len, int64_t offset) {
+    if (offset != -1) return Err(ESPIPE);
+    return Write(task, buffer, len);
+  }
   virtual Result<Mapping> Mmap(Task&, const MmapRequest&) { return Err(ENODEV); }
   virtual void Unmapped(Task&, uint64_t /*vma*/) {}
   virtual Result<int64_t> Seek(Task&, int64_t /*offset*/, int /*whence*/) { return Err(ESPIPE); }

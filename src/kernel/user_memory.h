@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <map>
+#include <set>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -41,7 +43,16 @@ class FakeUserMemory : public UserMemory {
  public:
   FakeUserMemory() = default;
   FakeUserMemory(uint64_t address, size_t len) { Map(address, len); }
-  void Map(uint64_t address, size_t len) { regions_[address].resize(len); }
+  void Map(uint64_t address, size_t len, bool writable = true) {
+    regions_[address].resize(len);
+    if (!writable) read_only_.insert(address);
+  }
+  // Is all of [address, address + len) inside one region, writable if asked?
+  bool Contains(uint64_t address, uint64_t len, bool write) {
+    if (Find(address, len) == nullptr) return false;
+    if (!write || len == 0) return true;
+    return !read_only_.contains(std::prev(regions_.upper_bound(address))->first);
+  }
   Status CopyFrom(std::span<std::byte> to, uint64_t address) override {
     std::byte* at = Find(address, to.size());
     if (at == nullptr) return Err(EFAULT);
@@ -49,14 +60,14 @@ class FakeUserMemory : public UserMemory {
     return {};
   }
   Status CopyTo(uint64_t address, std::span<const std::byte> from) override {
+    if (!Contains(address, from.size(), true)) return Err(EFAULT);
     std::byte* at = Find(address, from.size());
-    if (at == nullptr) return Err(EFAULT);
     if (!from.empty()) std::memcpy(at, from.data(), from.size());
     return {};
   }
 
  private:
-  std::byte* Find(uint64_t address, size_t len) {
+  std::byte* Find(uint64_t address, uint64_t len) {
     static std::byte nothing;
     if (len == 0) return &nothing;
     auto it = regions_.upper_bound(address);
@@ -67,6 +78,7 @@ class FakeUserMemory : public UserMemory {
     return it->second.data() + offset;
   }
   std::map<uint64_t, std::vector<std::byte>> regions_;
+  std::set<uint64_t> read_only_;  // by address of the region
 };
 
 }  // namespace causeway::kernel

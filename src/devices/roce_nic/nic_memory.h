@@ -24,6 +24,8 @@ constexpr uint32_t kMaxCqs = 1u << 17;
 constexpr uint32_t kMaxMrs = 1u << 19;  // index 0 unused, 1 the kernel's own
 constexpr uint32_t kMaxMms = 1u << 14;
 constexpr uint32_t kMaxNics = 64;
+// The thread slot under which the machine's own threads use the data path, one at a time (Nic's lock).
+constexpr uint32_t kMachineSlot = 4095;
 
 // A futex lock that names its owner, so that the machine can release what a killed thread held.
 // 0 free; else owner's slot + 1, with kContended set when somebody sleeps on it.
@@ -89,6 +91,7 @@ struct alignas(64) QpContext {
   std::atomic<uint32_t> attention;
   std::atomic<uint64_t> deadline_ns;  // CLOCK_MONOTONIC; 0 none
   uint32_t retries_left, rnr_left;
+  uint32_t parked;  // the WQE at the head was started and waits: for the deadline, or (deadline 0) for a doorbell
   uint32_t sq_psn;  // next to send
   uint32_t sq_draining;
 
@@ -117,11 +120,13 @@ struct alignas(64) CqContext {
   std::atomic<uint32_t> notify;     // NotifyState
   std::atomic<uint32_t> completions_pending;  // completion events for the machine to deliver
   std::atomic<uint32_t> overflows_pending;    // CQ_ERR events for the machine to deliver
+  uint32_t consumer_seen;  // program's consumer index at the last post: tells an index that ran past the producer
   Ring ring;
 };
 
+// An address space that memory regions lie in. Entries are used again: a region names the generation it was made in.
 struct MmEntry {
-  std::atomic<uint32_t> alive;
+  std::atomic<uint64_t> generation;  // 0: gone (exit, exec)
   uint32_t pid;
 };
 
@@ -142,12 +147,14 @@ struct alignas(64) MrEntry {
   uint32_t pd;
   uint32_t access;   // IB_ACCESS_*
   uint32_t kind;
-  uint32_t mm;       // host: whose memory
+  uint32_t mm;       // host: whose memory, and in which generation
+  uint64_t mm_generation;
   uint64_t iova;     // first address a WQE may name
   uint64_t length;   // bytes
   uint64_t address;  // host: user address of the byte at iova
   uint64_t segments;  // bus: arena offset of Segment[segment_count]
   uint32_t segment_count;
+  uint32_t segment_bytes;  // allocated for the table
   uint32_t nic;
   uint32_t function;  // initiator index on the bus
   uint32_t route;     // pci::RouteId

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys, and moving bytes between memory regions. Freestanding.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "devices/roce_nic/engine.h"
+
+namespace causeway::roce {
+
+// A stretch of a region: bytes [offset, offset + len) of mr.
+struct Stretch {
+  MrEntry* mr;
+  uint64_t offset;
+  uint64_t len;
+};
+
+enum class KeyCheck { kOk, kBadKey, kBadRange };
+
+// Finds the region of `key` for a QP's PD and checks access and range; kBadKey covers unknown, dead, other PD, access.
+// The entry stays valid while the caller's epoch is odd.
+KeyCheck FindRegion(const Engine& engine, uint32_t key, uint32_t pd, uint32_t access, uint64_t iova, uint64_t len,
+                    Stretch* out);
+
+enum class CopyResult { kOk, kSourceFault, kTargetFault };
+
+// Copies from.len bytes; to.len is at least as much. Counts the bytes on both regions.
+CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from);
+// The same with one side in this process's own memory that cannot fault (queue buffers, locals).
+CopyResult CopyIn(const Engine& engine, const Stretch& to, const void* from, uint64_t len);
+CopyResult CopyOut(const Engine& engine, void* to, const Stretch& from, uint64_t len);
+
+// Fetches the 8 bytes at `at` (aligned there), stores what `compare_swap` or fetch-and-add make of them. Real CPU
+// atomics on device memory; under one lock on host memory, as rxe does (not atomic against the CPU).
+struct AtomicOp {
+  bool compare_swap;
+  uint64_t compare_add;
+  uint64_t swap;
+};
+CopyResult Atomic(const Engine& engine, const Actor& actor, const Stretch& at, const AtomicOp& op, uint64_t* original);
+
+}  // namespace causeway::roce

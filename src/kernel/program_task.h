@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Task of a real program thread: memory by process_vm_*, descriptors over the channel and the control socket.
+// Runs on: the thread's server thread, during one call.
+#pragma once
+
+#include "kernel/file_table.h"
+#include "kernel/process.h"
+#include "kernel/program.h"
+#include "kernel/task.h"
+
+namespace causeway::kernel {
+
+class ProgramTask : public Task {
+ public:
+  // Both outlive the task.
+  ProgramTask(ProgramThread& thread, FileTable& files)
+      : thread_(thread), files_(files), memory_(thread.program->pid) {}
+
+  pid_t pid() const override { return thread_.program->pid; }
+  pid_t tid() const override { return thread_.tid; }
+  UserMemory& memory() override { return memory_; }
+  AddressSpace mm() const override { return thread_.program->mm; }
+  bool Capable(int capability) const override { return ProcessCapable(pid(), capability); }
+  Result<int> InstallFile(Ref<File> file, uint32_t flags) override {
+    return InstallOpened(std::move(file), flags, FileTable::kAnyAccess);
+  }
+  void TakeBack(int fd) override;
+  Result<Ref<File>> GetFile(int fd) override;
+  Result<UniqueFd> GetHostFd(int fd) override;
+  Status CheckRange(uint64_t address, uint64_t len, bool write) override {
+    return CheckProcessRange(pid(), address, len, write);
+  }
+
+  // InstallFile() of a file that an open() with access mode `access` made.
+  Result<int> InstallOpened(Ref<File> file, uint32_t flags, uint32_t access);
+  // Gives the program a descriptor that is no file of ours. `is_private`: kept out of the program's numbers.
+  Result<int> InstallHostFd(UniqueFd descriptor, uint32_t flags, bool is_private);
+
+  Program& program() { return *thread_.program; }
+  // A descriptor was made and not kept: its file's release is due when the call has ended.
+  bool install_failed() const { return install_failed_; }
+
+ private:
+  Result<int> Send(UniqueFd descriptor, ipc::FileKind kind, FileId id, uint32_t flags, bool is_private);
+
+  ProgramThread& thread_;
+  FileTable& files_;
+  ProcessMemory memory_;
+  bool install_failed_ = false;
+};
+
+// Task of a program that has ended: it has no memory and no descriptors. For what must still be undone in its name.
+class DeadTask : public Task {
+ public:
+  explicit DeadTask(const Program& program) : pid_(program.pid), mm_(program.mm) {}
+  pid_t pid() const override { return pid_; }
+  pid_t tid() const override { return pid_; }
+  UserMemory& memory() override { return memory_; }
+  AddressSpace mm() const override { return mm_; }
+  bool Capable(int) const override { return false; }
+  Result<int> InstallFile(Ref<File>, uint32_t) override { return Err(ESRCH); }
+  void TakeBack(int) override {}
+  Result<Ref<File>> GetFile(int) override { return Err(EBADF); }
+  Result<UniqueFd> GetHostFd(int) override { return Err(EBADF); }
+  Status CheckRange(uint64_t, uint64_t, bool) override { return Err(EFAULT); }
+
+ private:
+  class NoMemory : public UserMemory {
+   public:
+    Status CopyFrom(std::span<std::byte>, uint64_t) override { return Err(EFAULT); }
+    Status CopyTo(uint64_t, std::span<const std::byte>) override { return Err(EFAULT); }
+  };
+  const pid_t pid_;
+  const AddressSpace mm_;
+  NoMemory memory_;
+};
+
+}  // namespace causeway::kernel
