@@ -12,6 +12,7 @@
 // held, attach and detach of an exporter without (dma-buf.c, "DOC: locking convention").
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -47,6 +48,8 @@ struct ImporterOps {
   bool allow_peer2peer = false;
   // The mapping is void; the importer must stop using it and map again. Called with resv held. Empty: pinned importer.
   std::function<void(DmaBufAttachment&)> move_notify;
+  // dma_get_max_seg_size() of the importer: the largest entry it takes, bytes.
+  uint64_t max_segment = uint64_t{2} << 30;
 };
 
 // struct dma_buf_ops, exporter side. Defaults are what dma-buf.c does when an exporter leaves the op out.
@@ -132,8 +135,9 @@ class DmaBufMapping {
 // memory lives until the last importer lets go, whatever happens to the descriptors.
 class DmaBufAttachment {
  public:
-  // dma_buf_dynamic_attach(). Fails as the exporter's Attach() fails. For a dynamic importer of a static exporter the
-  // mapping is made here (dma-buf.c), so map errors show at attach. Takes resv: the caller must not hold it.
+  // dma_buf_dynamic_attach(). Fails as the exporter's Attach() fails. When one side is dynamic and the other is not, the
+  // mapping is made here and kept until detach (with a pin, if the exporter is the dynamic one), so map errors show at
+  // attach. Takes resv: the caller must not hold it.
   static Result<std::unique_ptr<DmaBufAttachment>> Create(Ref<DmaBuf> dmabuf, const pci::Function& importer,
                                                           ImporterOps ops = {});
   ~DmaBufAttachment();
@@ -151,8 +155,7 @@ class DmaBufAttachment {
   // attachment->peer2peer: set from the importer's allow_peer2peer; an exporter's Attach() clears it when no
   // peer-to-peer path exists.
   bool peer2peer = false;
-  // Largest entry the importer takes (dma_get_max_seg_size()), bytes.
-  uint64_t max_segment = uint64_t{2} << 30;
+  uint64_t max_segment;  // ImporterOps::max_segment
 
  private:
   friend class DmaBufMapping;
@@ -163,8 +166,8 @@ class DmaBufAttachment {
   const pci::Function& importer_;  // outlives every attachment: functions go after files
   const ImporterOps ops_;
   bool listed_ = false;
-  bool pinned_ = false;
-  std::optional<SgTable> static_table_;  // mapped at attach (dynamic importer, static exporter)
+  uint32_t pins_ = 0;  // PinLocked() calls not undone; guarded by resv
+  std::optional<SgTable> static_table_;  // mapped at attach: one side dynamic, the other not (attachment->sgt)
 };
 
 }  // namespace causeway::dmabuf

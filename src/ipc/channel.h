@@ -25,7 +25,8 @@ enum class Op : uint32_t {
   kNone = 0,
   kOpen,      // arg0 node id, arg1 open flags, arg2 mode -> result fd (installed by kInstallFd before)
   kIoctl,     // arg0 request, arg1 argument -> result
-  kWrite,     // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes
+  kWrite,     // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; value0 = number of the queue
+              //   pair that a POST_SEND named (0: the write was something else)
   kRead,      // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; -EAGAIN when nothing is
               //   queued, whatever O_NONBLOCK says: the shim polls the descriptor and asks again.
               //   value0 = 1: nothing is left, take one readiness byte (one packet, MSG_DONTWAIT) from the socket
@@ -69,7 +70,7 @@ enum FileKind : uint32_t {
 // Control-socket messages (one packet each, both ways).
 struct ControlMessage {
   enum Type : uint32_t {
-    kHello = 1,   // program: version in value, pid and tid; first message of a process or a fresh exec image
+    kHello = 1,   // program: version, pid and tid; first message of a process or a fresh exec image
     kWelcome,     // machine: + arena memfd; slot = first thread's slot; value = arena bytes; result 0 or -errno
     kNewThread,   // program: tid -> kThread
     kThread,      // machine: slot; result 0 or -errno (ENOMEM: kMaxThreads reached)

@@ -15,13 +15,9 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "ipc/memory_window.h"
 
 namespace causeway::ipc {
-
-constexpr uint32_t kArenaMemory = 0;
-constexpr uint32_t kMaxMemories = 256;
-constexpr uint64_t kMemoryWindow = uint64_t{1} << 30;
-constexpr uint32_t kMaxMemoryWindows = 256;  // per memory: 256 GiB
 
 class MemoryTable {
  public:

@@ -56,7 +56,9 @@ TEST(MemoryTable, AMappingIsCutAtItsWindowsEnd) {
     uint64_t len = c.len;
     std::byte* at = table.At(hbm, c.offset, &len);
     EXPECT_EQ(at != nullptr, c.want != 0);
-    if (c.want != 0) EXPECT_EQ(len, c.want);
+    if (c.want != 0) {
+      EXPECT_EQ(len, c.want);
+    }
   }
 }
 

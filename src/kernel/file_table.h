@@ -36,7 +36,7 @@ namespace causeway::kernel {
 class FileTable : public Readiness {
  public:
   explicit FileTable(std::string machine_id);
-  ~FileTable() override;  // every file's Ref is dropped
+  ~FileTable() override;
 
   // What the file may be used for: open()'s access mode. Files that no open() made are not restricted here.
   static constexpr uint32_t kAnyAccess = ~uint32_t{0};
@@ -58,6 +58,8 @@ class FileTable : public Readiness {
   void Sync(FileId id);
   // The same for all files.
   void Drain();
+  // Releases every file, whoever has it open. For the machine's end: before the drivers that the files belong to go.
+  void ReleaseAll();
 
   // ---- Readiness
   void SetReadable(FileId file) override;

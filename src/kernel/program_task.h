@@ -31,6 +31,9 @@ class ProgramTask : public Task {
     return CheckProcessRange(pid(), address, len, write);
   }
 
+  void set_hint(uint64_t hint) override { hint_ = hint; }
+  uint64_t hint() const { return hint_; }
+
   // InstallFile() of a file that an open() with access mode `access` made.
   Result<int> InstallOpened(Ref<File> file, uint32_t flags, uint32_t access);
   // Gives the program a descriptor that is no file of ours. `is_private`: kept out of the program's numbers.
@@ -47,6 +50,7 @@ class ProgramTask : public Task {
   FileTable& files_;
   ProcessMemory memory_;
   bool install_failed_ = false;
+  uint64_t hint_ = 0;
 };
 
 // Task of a program that has ended: it has no memory and no descriptors. For what must still be undone in its name.

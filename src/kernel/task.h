@@ -46,6 +46,10 @@ class Task {
   // Is [address, address + len) mapped in the program with at least read (and write, if asked) access?
   // errors: EFAULT (get_user_pages() would fail there).
   virtual Status CheckRange(uint64_t address, uint64_t len, bool write) = 0;
+
+  // What the answer of a write() tells the shim beside the result (Message::value[0]): uverbs says which queue pair a
+  // doorbell named, so that the next one rings in the program.
+  virtual void set_hint(uint64_t) {}
 };
 
 }  // namespace causeway::kernel

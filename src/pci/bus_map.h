@@ -15,14 +15,17 @@ namespace causeway::pci {
 constexpr uint16_t kAnyInitiator = 0xffff;
 constexpr uint32_t kMaxWindows = 4096;
 
+// Every field is an atomic because a search reads entries of other initiators while these come and go. An entry that an
+// initiator uses stays as it is: it is unmapped only when no DMA of that initiator uses it any more.
 struct BusWindow {
   std::atomic<uint64_t> size;  // 0: free entry. Stored last (release) when made, first when removed.
-  uint64_t base;
-  uint32_t memory;  // memory object (ipc/memory_table.h); the shim maps it on first use
-  uint16_t initiator;  // index of the function that may use it, or kAnyInitiator
-  uint16_t target;     // index of the function whose memory it is
-  uint64_t memory_offset;
+  std::atomic<uint64_t> base;
+  std::atomic<uint32_t> memory;     // memory object (ipc/memory_table.h); the shim maps it on first use
+  std::atomic<uint16_t> initiator;  // index of the function that may use it, or kAnyInitiator
+  std::atomic<uint16_t> target;     // index of the function whose memory it is
+  std::atomic<uint64_t> memory_offset;
 };
+static_assert(sizeof(BusWindow) == 32 && std::atomic<uint64_t>::is_always_lock_free);
 
 struct BusMap {
   std::atomic<uint32_t> count;  // entries ever used: the search stops there
@@ -34,8 +37,11 @@ struct BusMap {
 inline uint32_t FindWindow(const BusMap& map, uint16_t initiator, uint64_t address, uint64_t len, uint32_t hint) {
   const auto holds = [&](const BusWindow& window) {
     const uint64_t size = window.size.load(std::memory_order_acquire);
-    return size != 0 && (window.initiator == kAnyInitiator || window.initiator == initiator) &&
-           address >= window.base && len <= size && address - window.base <= size - len;
+    if (size == 0) return false;
+    const uint16_t user = window.initiator.load(std::memory_order_relaxed);
+    const uint64_t base = window.base.load(std::memory_order_relaxed);
+    return (user == kAnyInitiator || user == initiator) && address >= base && len <= size &&
+           address - base <= size - len;
   };
   if (hint < kMaxWindows && holds(map.windows[hint])) return hint;
   const uint32_t count = map.count.load(std::memory_order_acquire);

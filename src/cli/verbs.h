@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command's verbs, one file each. main.cc fills the options from the command line; each verb returns the exit
+// status, or throws Failure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace causeway::cli {
+
+struct UpOptions {
+  std::optional<std::string> name;  // else the configuration's
+  std::string config;
+  bool foreground = false;
+  bool verbose = false;
+};
+int Up(const UpOptions& options);
+
+struct DownOptions {
+  std::optional<std::string> name;
+  bool all = false;
+};
+int Down(const DownOptions& options);
+
+struct QueryOptions {
+  std::optional<std::string> name;
+  bool json = false;
+};
+int Ps(const QueryOptions& options);
+int Explain(const QueryOptions& options);
+int Links(const QueryOptions& options);
+
+struct RunOptions {
+  std::optional<std::string> name;
+  std::string config;  // not "": a private machine made from this file
+  bool verbose = false;
+  std::vector<std::string> program;  // PROG ARGS...
+};
+int Run(const RunOptions& options);
+
+enum class Shell { kPosix, kCsh, kFish };
+struct EnvOptions {
+  std::optional<std::string> name;
+  Shell shell = Shell::kPosix;
+};
+int Env(const EnvOptions& options);
+
+struct ConfigOptions {
+  std::string check;  // file to check; "": print the built-in machine
+};
+int Config(const ConfigOptions& options);
+
+struct DemoOptions {
+  std::string file;
+  std::string size = "256M";
+  bool json = false;
+};
+int Demo(const DemoOptions& options);
+
+}  // namespace causeway::cli

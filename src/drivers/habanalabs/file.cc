@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ioctl dispatch. Two number schemes, each with the rules of its own dispatcher, are accepted on every node:
+//   'H' 1..6      hl_ioctl() of linux v6.1: the type byte is not looked at; direction is the driver's
+//   'd' 0x40..45  drm_ioctl() of linux v6.12: direction is the caller's too
+#include "drivers/habanalabs/file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+
+#include "drivers/habanalabs/info.h"
+#include "drivers/habanalabs/memory.h"
+
+namespace causeway::habanalabs {
+namespace {
+
+constexpr size_t kMaxArgument = size_t{1} << 14;  // _IOC_SIZEBITS
+
+// The commands that this driver carries out. A row of uapi::kHlIoctls without a handler answers as an unknown number.
+struct Handler {
+  uapi::HlIoctlRow row;
+  Status (*call)(HlFile&, kernel::Task&, std::byte* args);
+};
+
+// Args in kernel memory are aligned and at least sizeof(Args) long.
+template <uapi::HlIoctlRow kRow, typename Args, Status (*kCall)(HlFile&, kernel::Task&, Args&)>
+constexpr Handler Entry() {
+  static_assert(sizeof(Args) == uapi::kHlIoctls[kRow].size, "uAPI struct and command number disagree");
+  return {kRow, [](HlFile& file, kernel::Task& task, std::byte* bytes) {
+            Args args;
+            std::memcpy(&args, bytes, sizeof(args));
+            const Status status = kCall(file, task, args);
+            std::memcpy(bytes, &args, sizeof(args));
+            return status;
+          }};
+}
+
+Status ComputeInfo(HlFile& file, kernel::Task& task, uapi::hl_info_args& args) {
+  return InfoIoctl({file.device(), &file, file.notifier(), task, args});
+}
+
+constexpr std::array kHandlers = {
+    Entry<uapi::kHlInfo, uapi::hl_info_args, ComputeInfo>(),
+    Entry<uapi::kHlMemory, uapi::hl_mem_args, MemoryIoctl>(),
+};
+
+// Copies in, calls, copies out: always, also when the call failed, and never more than the caller's size. A short caller
+// reads as zero-extended, a long one gets its extra bytes back.
+template <typename Call>
+Result<int64_t> CopyInCallCopyOut(kernel::Task& task, uint64_t arg, size_t in, size_t out, const Call& call) {
+  alignas(8) std::array<std::byte, kMaxArgument> kdata;
+  std::memset(kdata.data(), 0, std::max({in, out, size_t{64}}));
+  CW_CHECK(task.memory().CopyFrom(std::span(kdata).first(in), arg));
+  const Status status = call(kdata.data());
+  CW_CHECK(task.memory().CopyTo(arg, std::span<const std::byte>(kdata).first(out)));
+  if (!status) return Err(status.error());
+  return 0;
+}
+
+// drm_version() of the DRM core.
+Status DrmVersion(kernel::Task& task, uapi::drm_version& version) {
+  version.version_major = 6;
+  version.version_minor = 12;
+  version.version_patchlevel = 0;
+  const auto copy = [&](uint64_t address, uint64_t& len, std::string_view text) -> Status {
+    const std::string_view part = text.substr(0, std::min<uint64_t>(len, text.size()));
+    len = text.size();
+    if (part.empty() || address == 0) return {};
+    return task.memory().CopyTo(address, std::as_bytes(std::span(part.data(), part.size())));
+  };
+  CW_CHECK(copy(version.name, version.name_len, "habanalabs"));
+  CW_CHECK(copy(version.date, version.date_len, "20190505"));
+  return copy(version.desc, version.desc_len, "Driver for HabanaLabs's AI Accelerators");
+}
+
+kernel::FileStat CharDevice(uint32_t major, uint32_t minor) {
+  return {.mode = S_IFCHR | 0666, .rdev_major = major, .rdev_minor = minor};
+}
+
+}  // namespace
+
+// hl_device_release(). The context may live on (E1 exports hold it); until it is gone the node is "in release".
+HlFile::~HlFile() {
+  device_.Released();
+  ctx_.Reset();
+}
+
+Result<int64_t> HlFile::Ioctl(kernel::Task& task, uint32_t request, uint64_t arg) {
+  const uint8_t nr = uapi::IocNr(request);
+  const size_t size = uapi::IocSize(request);
+  const bool drm_device = device_.properties().flavour == Flavour::kDrm;
+  if (uapi::IocType(request) == 'd' && nr >= uapi::kDrmCommandBase) {
+    for (const Handler& handler : kHandlers) {
+      if (uapi::kHlIoctls[handler.row].drm_nr != nr) continue;
+      return CopyInCallCopyOut(task, arg, uapi::IocIn(request) ? size : 0, uapi::IocOut(request) ? size : 0,
+                               [&](std::byte* args) { return handler.call(*this, task, args); });
+    }
+    if (drm_device) return Err(EINVAL);
+    return Err(ENOTTY);
+  }
+  if (drm_device && uapi::IocType(request) == 'd') {
+    if (nr != uapi::kDrmVersionNr) return Err(EINVAL);
+    return CopyInCallCopyOut(task, arg, uapi::IocIn(request) ? size : 0, uapi::IocOut(request) ? size : 0,
+                             [&](std::byte* bytes) {
+                               uapi::drm_version version;
+                               std::memcpy(&version, bytes, sizeof(version));
+                               const Status status = DrmVersion(task, version);
+                               std::memcpy(bytes, &version, sizeof(version));
+                               return status;
+                             });
+  }
+  if (drm_device && uapi::IocType(request) != 'H') return Err(ENOTTY);
+  for (const Handler& handler : kHandlers) {
+    if (uapi::kHlIoctls[handler.row].nr != nr) continue;
+    return CopyInCallCopyOut(task, arg, size, size, [&](std::byte* args) { return handler.call(*this, task, args); });
+  }
+  return Err(ENOTTY);
+}
+
+// hl_mmap(). No command buffer, timestamp buffer or register block can be had yet, so no handle is known.
+Result<kernel::Mapping> HlFile::Mmap(kernel::Task&, const kernel::MmapRequest& request) {
+  constexpr uint64_t kTypeShift = 59, kTypeBlock = 0x04;
+  const bool block = request.offset >> kTypeShift == kTypeBlock;
+  if (block && device_.properties().asic == gaudi::Asic::kGaudi) return Err(EPERM);  // gaudi_block_mmap()
+  return Err(EINVAL);
+}
+
+kernel::FileStat HlFile::Stat() const { return CharDevice(major_, minor_); }
+
+// hl_ioctl_control(): INFO, whatever the type byte.
+Result<int64_t> HlControlFile::Ioctl(kernel::Task& task, uint32_t request, uint64_t arg) {
+  const uint8_t nr = uapi::IocNr(request);
+  if (nr != uapi::kHlIoctls[uapi::kHlInfo].nr && nr != uapi::kHlIoctls[uapi::kHlInfo].drm_nr) return Err(ENOTTY);
+  const size_t size = uapi::IocSize(request);
+  return CopyInCallCopyOut(task, arg, size, size, [&](std::byte* bytes) {
+    uapi::hl_info_args args;
+    std::memcpy(&args, bytes, sizeof(args));
+    const Status status = InfoIoctl({device_, nullptr, notifier_, task, args});
+    std::memcpy(bytes, &args, sizeof(args));
+    return status;
+  });
+}
+
+kernel::FileStat HlControlFile::Stat() const { return CharDevice(major_, minor_); }
+
+Status NotifierEvent::Register(kernel::Task& task, int fd) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (eventfd_) return Err(EINVAL);  // before the descriptor is looked at
+  }
+  // eventfd_ctx_fdget(), without the lock: fetching a descriptor talks to the program.
+  CW_TRY(const auto file, task.GetFile(fd));
+  if (file) return Err(EINVAL);
+  CW_TRY(UniqueFd host, task.GetHostFd(fd));
+  char target[64];
+  const std::string link = "/proc/self/fd/" + std::to_string(host.get());
+  const ssize_t len = ::readlink(link.c_str(), target, sizeof(target));
+  if (len < 0 || std::string_view(target, static_cast<size_t>(len)) != "anon_inode:[eventfd]") return Err(EINVAL);
+  const std::lock_guard lock(mutex_);
+  if (eventfd_) return Err(EINVAL);
+  eventfd_ = std::move(host);
+  return {};
+}
+
+Status NotifierEvent::Unregister() {
+  const std::lock_guard lock(mutex_);
+  if (!eventfd_) return Err(EINVAL);
+  eventfd_.Reset();
+  return {};
+}
+
+uint64_t NotifierEvent::TakeEvents() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(events_mask_, 0);
+}
+
+void NotifierEvent::Notify(uint64_t events) {
+  const std::lock_guard lock(mutex_);
+  events_mask_ |= events;
+  const uint64_t one = 1;
+  // eventfd_signal() drops the event when the counter is full, too.
+  if (eventfd_) (void)!::write(eventfd_.get(), &one, sizeof(one));
+}
+
+}  // namespace causeway::habanalabs

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sources: linux v6.12 drivers/accel/habanalabs/common/sysfs.c, v6.1 drivers/misc/habanalabs/common/sysfs.c; the driver
+// core's device_add() for folders and links.
+#include "drivers/habanalabs/sysfs.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "drivers/habanalabs/driver.h"
+#include "kernel/task.h"
+
+namespace causeway::habanalabs {
+namespace {
+
+// kstrtoul(text, 0, &value): an optional sign is no part of it, one newline at the end is.
+Result<uint64_t> ParseNumber(std::string_view text) {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  if (text.starts_with('+')) text.remove_prefix(1);
+  int base = 10;
+  if (text.size() > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
+    base = 16;
+    text.remove_prefix(2);
+  } else if (text.size() > 1 && text[0] == '0') {
+    base = 8;
+  }
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc() || end != text.data() + text.size()) return Err(EINVAL);
+  return value;
+}
+
+// "../../.." from a folder below /sys up to it.
+std::string UpToSys(const std::string& folder) {
+  std::string up;
+  for (size_t at = folder.find('/', 1); at != std::string::npos; at = folder.find('/', at + 1)) up += up.empty() ? ".." : "/..";
+  return up;
+}
+std::string BelowSys(const std::string& path) { return path.substr(std::string_view("/sys/").size()); }
+
+// What device_add() makes for a device with a number: its folder below the PCI function, links from the class and from
+// /sys/dev/char, `dev`, `uevent`, `device`, `subsystem`.
+Result<std::string> AddClassDevice(kernel::Tree& tree, const NodeNames& names, const std::string& function_folder,
+                                   const std::string& name, NodeNumbers numbers) {
+  const std::string folder = function_folder + "/" + names.device_class + "/" + name;
+  const std::string dev_name = (names.dev_folder == "/dev" ? "" : names.dev_folder.substr(5) + "/") + name;
+  CW_CHECK(tree.AddFolder(folder));
+  CW_CHECK(tree.AddFile(folder + "/dev", fmt::format("{}:{}\n", numbers.major, numbers.minor)));
+  CW_CHECK(tree.AddFile(folder + "/uevent", fmt::format("MAJOR={}\nMINOR={}\nDEVNAME={}\n", numbers.major,
+                                                        numbers.minor, dev_name)));
+  CW_CHECK(tree.AddLink(folder + "/device", "../../../" + function_folder.substr(function_folder.rfind('/') + 1)));
+  CW_CHECK(tree.AddLink(folder + "/subsystem", UpToSys(folder) + "/class/" + names.device_class));
+  CW_CHECK(tree.AddLink("/sys/class/" + names.device_class + "/" + name, "../../" + BelowSys(folder)));
+  CW_CHECK(tree.AddLink(fmt::format("/sys/dev/char/{}:{}", numbers.major, numbers.minor), "../../" + BelowSys(folder)));
+  return folder;
+}
+
+std::string CapitalisedStatus(const HlDevice& device) {
+  std::string text(device.StatusName());
+  text[0] = static_cast<char>(text[0] - 'a' + 'A');
+  return text + "\n";
+}
+
+// Attributes that cannot change.
+Status AddFixed(kernel::Tree& tree, const std::string& folder, HlDevice& device) {
+  const gaudi::FirmwareInfo& firmware = device.board().firmware();
+  const AsicProperties& properties = device.properties();
+  const bool misc = properties.flavour == Flavour::kMisc;
+  const bool drm = properties.flavour == Flavour::kDrm;
+  const std::string pci_address = device.function().bdf().ToString();
+  std::vector<std::pair<std::string, std::string>> files = {
+      {"pci_addr", pci_address + "\n"},
+      {"device_type", device.TypeName() + "\n"},
+      {"security_enabled", fmt::format("{}\n", firmware.security_enabled ? 1 : 0)},
+      {"uboot_ver", firmware.uboot_version + "\n"},
+      {"preboot_btl_ver", firmware.preboot_version + "\n"},
+      {"cpucp_ver", firmware.cpucp_version + "\n"},
+      {"armcp_ver", firmware.cpucp_version + "\n"},
+      {"cpucp_kernel_ver", firmware.kernel_version},
+      {"armcp_kernel_ver", firmware.kernel_version},
+      {"fw_os_ver", firmware.fw_os_version},
+      {"thermal_ver", firmware.thermal_version},
+      {"fuse_ver", firmware.fuse_version + "\n"},
+      {"cpld_ver", misc ? fmt::format("0x{:08x}\n", firmware.cpld_version)
+                        : fmt::format("0x{:08x}{:08x}\n", firmware.cpld_timestamp, firmware.cpld_version)},
+      {properties.asic == gaudi::Asic::kGaudi ? "infineon_ver" : "vrm_ver",
+       fmt::format("0x{:02x}\n", firmware.vrm_version)},
+  };
+  if (drm) {
+    files.emplace_back("module_id", fmt::format("{}\n", firmware.module_id));
+    files.emplace_back("parent_device", pci_address + "\n");
+  }
+  for (const auto& [name, content] : files) CW_CHECK(tree.AddFile(folder + "/" + name, content));
+  return {};
+}
+
+// A number that only an operational device tells, and may take.
+kernel::Tree::ShowFn ShowLive(HlDevice& device, uint64_t (*get)(HlDevice&)) {
+  return [&device, get]() -> Result<std::string> {
+    if (!device.operational()) return Err(ENODEV);
+    return fmt::format("{}\n", get(device));
+  };
+}
+kernel::Tree::StoreFn StoreLive(HlDevice& device, void (*set)(HlDevice&, uint64_t)) {
+  return [&device, set](std::string_view text) -> Status {
+    if (!device.operational()) return Err(ENODEV);
+    CW_TRY(const uint64_t value, ParseNumber(text));
+    set(device, value);
+    return {};
+  };
+}
+
+Status AddLive(kernel::Tree& tree, const std::string& folder, HlDevice& device) {
+  CW_CHECK(tree.AddAttribute(folder + "/status", 0444,
+                             [&device]() -> Result<std::string> { return CapitalisedStatus(device); }));
+  // No hard reset can happen yet, and the attribute that asks for one is left out.
+  CW_CHECK(tree.AddFile(folder + "/hard_reset_cnt", "0\n"));
+  CW_CHECK(tree.AddAttribute(
+      folder + "/clk_max_freq_mhz", 0644,
+      ShowLive(device, [](HlDevice& d) { return uint64_t{d.board().max_clock_mhz()}; }),
+      StoreLive(device, [](HlDevice& d, uint64_t value) { d.board().set_max_clock_mhz(static_cast<uint32_t>(value)); })));
+  CW_CHECK(tree.AddAttribute(folder + "/clk_cur_freq_mhz", 0444,
+                             ShowLive(device, [](HlDevice& d) { return uint64_t{d.board().clock_mhz()}; })));
+  return tree.AddAttribute(folder + "/max_power", 0644,
+                           ShowLive(device, [](HlDevice& d) { return d.board().max_power_mw(); }),
+                           StoreLive(device, [](HlDevice& d, uint64_t value) { d.board().set_max_power_mw(value); }));
+}
+
+}  // namespace
+
+NodeNames NamesOf(Flavour flavour, uint32_t index) {
+  NodeNames names;
+  const std::string number = std::to_string(index);
+  if (flavour == Flavour::kMisc) {
+    names.device_class = "habanalabs";
+    names.name = "hl" + number;
+    names.control_name = "hl_controlD" + number;
+    names.dev_folder = "/dev";
+  } else {
+    names.device_class = "accel";
+    names.name = "accel" + number;
+    names.control_name = "accel_controlD" + number;
+    names.dev_folder = "/dev/accel";
+  }
+  switch (flavour) {
+    case Flavour::kAccel:
+      names.compute = {kAccelMajor, 2 * index};
+      names.control = {kAccelMajor, 2 * index + 1};
+      break;
+    case Flavour::kMisc:
+      names.compute = {kMiscMajor, 2 * index};
+      names.control = {kMiscMajor, 2 * index + 1};
+      break;
+    case Flavour::kDrm:
+      names.compute = {kDrmAccelMajor, index};
+      names.control = {kDrmControlMajor, index};
+      break;
+  }
+  return names;
+}
+
+std::vector<std::string> ClaimsOf(Flavour flavour) {
+  switch (flavour) {
+    case Flavour::kAccel:
+      return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kAccelMajor)};
+    case Flavour::kMisc:
+      return {"/dev/hl*", "/sys/class/habanalabs", fmt::format("/sys/dev/char/{}:*", kMiscMajor)};
+    case Flavour::kDrm:
+      return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kDrmAccelMajor),
+              fmt::format("/sys/dev/char/{}:*", kDrmControlMajor)};
+  }
+  return {};
+}
+
+Status AddNodes(kernel::Tree& tree, const NodeNames& names, HlDevice& device) {
+  constexpr uint32_t kMode = 0666;  // what the udev rules of the vendor's package give
+  CW_CHECK(tree.AddDevice(names.node(), kMode, names.compute.major, names.compute.minor,
+                          [&device, numbers = names.compute](kernel::Task& task, uint32_t) {
+                            return device.OpenCompute(task.pid(), numbers.major, numbers.minor);
+                          }));
+  return tree.AddDevice(names.control_node(), kMode, names.control.major, names.control.minor,
+                        [&device, numbers = names.control](kernel::Task&, uint32_t) {
+                          return device.OpenControl(numbers.major, numbers.minor);
+                        });
+}
+
+Status AddSysfs(kernel::Tree& tree, const NodeNames& names, const std::string& function_folder, HlDevice& device) {
+  CW_TRY(const auto compute, AddClassDevice(tree, names, function_folder, names.name, names.compute));
+  CW_CHECK(AddClassDevice(tree, names, function_folder, names.control_name, names.control));
+  const std::string attributes = device.properties().flavour == Flavour::kDrm ? function_folder : compute;
+  CW_CHECK(AddFixed(tree, attributes, device));
+  return AddLive(tree, attributes, device);
+}
+
+}  // namespace causeway::habanalabs

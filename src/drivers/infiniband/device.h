@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// The RDMA devices of a machine and what they share. One IbDevice per NIC (struct rxe_dev); one IbCore for all.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "devices/roce_nic/nic.h"
+#include "drivers/infiniband/event_file.h"
+#include "drivers/infiniband/gid_table.h"
+#include "drivers/infiniband/rings.h"
+#include "kernel/readiness.h"
+#include "pci/bus.h"
+#include "pci/function.h"
+#include "uapi/ib_verbs.h"
+
+namespace causeway::infiniband {
+
+class UverbsFile;
+
+struct NicConfig {
+  std::string name;                         // "rxe0": libibverbs' rxe provider takes devices called rxe*
+  const pci::Function* function = nullptr;  // its place on the bus
+  std::string netdev = "auto";              // FindNetDevice()
+  std::optional<Mac> mac;                   // by default made up, one for each NIC
+  uint32_t speed_mbps = 100000;             // link speed that the port reports
+  bool dmabuf = true;                       // ibv_reg_dmabuf_mr()
+  bool atomics = true;                      // IB_ATOMIC_HCA, else IB_ATOMIC_NONE
+};
+
+struct Config {
+  std::vector<NicConfig> nics;
+  bool enforce_memlock = false;  // RLIMIT_MEMLOCK on registered memory
+  std::chrono::milliseconds address_timeout{1000};  // how long an unknown address is looked for
+};
+
+// Where interrupts go: a completion to the channel of its CQ, an event to the async file of its object.
+class EventRouter {
+ public:
+  struct Sink {
+    Ref<EventFile> file;
+    Ref<EventCounter> counter;
+    uint64_t user_handle = 0;
+  };
+  struct CqSinks {
+    Sink completion;  // file empty: no channel
+    Sink async;
+  };
+  void AddCq(uint32_t cq, CqSinks sinks);
+  void RemoveCq(uint32_t cq);
+  void AddQp(uint32_t qpn, Sink sink);
+  void RemoveQp(uint32_t qpn);
+
+  // Runs on: the NIC thread.
+  void Completion(uint32_t cq);
+  void CqError(uint32_t cq);
+  void QpEvent(uint32_t qpn, roce::QpEvent event);
+
+ private:
+  static void Raise(const Sink& sink, uint32_t event_type);
+  std::mutex mutex_;  // never held while an event file is told
+  std::unordered_map<uint32_t, CqSinks> cqs_;
+  std::unordered_map<uint32_t, Sink> qps_;
+};
+
+class IbDevice;
+
+class IbCore {
+ public:
+  IbCore(roce::NicDevices& nics, pci::Bus& bus, kernel::Readiness& readiness, const Config& config);
+  ~IbCore();
+
+  roce::NicDevices& nics() { return nics_; }
+  pci::Bus& bus() { return bus_; }
+  kernel::Readiness& readiness() { return readiness_; }
+  EventRouter& events() { return *events_; }
+  const std::shared_ptr<EventRouter>& shared_events() const { return events_; }
+  bool enforce_memlock() const { return enforce_memlock_; }
+  uint32_t num_comp_vectors() const { return num_comp_vectors_; }
+  const std::vector<std::unique_ptr<IbDevice>>& devices() const { return devices_; }
+  void AddDevice(std::unique_ptr<IbDevice> device);
+
+  // ib_resolve_eth_dmac(): which NIC owns a destination. kNoNic for multicast. Several NICs may share an address (they
+  // share the net device): then `dest_qpn` tells, and `from` itself comes next.
+  // errors: EINVAL source and destination of different IP versions; ETIMEDOUT nobody answers (after the timeout:
+  // there is no wire yet, so an address that no NIC of this machine has stays unknown). No locks held.
+  Result<uint16_t> ResolveAddress(const IbDevice& from, const Gid& sgid, const Gid& dgid, uint32_t dest_qpn);
+
+  // ib_umem_get()'s RLIMIT_MEMLOCK account, per process. `limit` in pages. errors: ENOMEM.
+  Status PinPages(pid_t pid, uint64_t pages, uint64_t limit);
+  void UnpinPages(pid_t pid, uint64_t pages);
+
+  uint64_t NextSerial() { return next_serial_.fetch_add(1); }  // of uverbs files
+
+ private:
+  roce::NicDevices& nics_;
+  pci::Bus& bus_;
+  kernel::Readiness& readiness_;
+  const bool enforce_memlock_;
+  const std::chrono::milliseconds address_timeout_;
+  const uint32_t num_comp_vectors_;
+  const std::shared_ptr<EventRouter> events_ = std::make_shared<EventRouter>();
+  std::vector<std::unique_ptr<IbDevice>> devices_;  // fixed before the first open
+  std::atomic<uint64_t> next_serial_{1};
+
+  std::mutex resolve_mutex_;
+  std::condition_variable resolve_done_;  // told when the machine goes down: nobody waits on
+  bool stopping_ = false;
+
+  std::mutex pinned_mutex_;
+  std::map<pid_t, uint64_t> pinned_pages_;
+};
+
+class IbDevice {
+ public:
+  // `number`: N of uverbsN.
+  IbDevice(IbCore& core, const NicConfig& config, uint32_t number, NetDevice netdev);
+
+  IbCore& core() const { return core_; }
+  const std::string& name() const { return config_.name; }
+  uint32_t number() const { return number_; }
+  uint32_t nic() const { return nic_; }
+  const NicConfig& config() const { return config_; }
+  const pci::Function& function() const { return *config_.function; }
+  const NetDevice& netdev() const { return netdev_; }
+  const Mac& mac() const { return mac_; }
+  const GidTable& gids() const { return gids_; }
+  PendingRings& rings() { return rings_; }
+
+  LinkState link() const { return QueryLink(netdev_.name); }
+  LinkRate rate() const { return RateOf(config_.speed_mbps); }
+  uint8_t active_mtu() const { return ActiveMtu(netdev_.mtu); }
+  // rxe_query_device(), rxe_query_port() in the form of the uAPI.
+  uapi::ib_uverbs_query_device_resp QueryDevice() const;
+  uapi::ib_uverbs_query_port_resp QueryPort() const;
+
+  // Open files, for reports.
+  void AddFile(UverbsFile* file);
+  void RemoveFile(UverbsFile* file);
+  template <typename Visit>
+  void ForEachFile(Visit visit) const {
+    const std::lock_guard lock(files_mutex_);
+    for (UverbsFile* file : files_) visit(*file);
+  }
+
+ private:
+  IbCore& core_;
+  const NicConfig config_;
+  const uint32_t number_;
+  const uint32_t nic_;
+  const Mac mac_;
+  const NetDevice netdev_;
+  const GidTable gids_;
+  PendingRings rings_;
+  mutable std::mutex files_mutex_;
+  std::vector<UverbsFile*> files_;
+};
+
+// Limits that commands check (rxe_param.h).
+constexpr uint32_t kMaxQpWr = 1048576;
+constexpr uint32_t kMaxSge = 32;
+constexpr uint32_t kMaxInlineData = 512;
+constexpr uint32_t kMaxCqe = 32767;
+constexpr uint32_t kMaxQpRdAtom = 128;
+constexpr uint8_t kMaxMtu = 5;  // IB_MTU_4096
+
+}  // namespace causeway::infiniband

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// What /sys and /dev show of an RDMA device: linux v6.1 drivers/infiniband/core/sysfs.c, uverbs_main.c, sw/rxe.
+//
+//   /sys/devices/.../<function>/infiniband/rxe0/            the device; class/infiniband/rxe0 links here
+//   /sys/devices/.../<function>/infiniband_verbs/uverbs0/   its node; class/infiniband_verbs/uverbs0 links here
+//   /sys/devices/.../<function>/net/<interface>             link to the host's own interface
+//
+// Deviation: real rxe devices have no parent; ours are PCI functions, as a RoCE NIC's are. gid_tbl_len is 1024 and the
+// ioctls answer for every index, but only the first entries have files here.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <string>
+
+#include "drivers/infiniband/driver.h"
+#include "drivers/infiniband/uverbs_file.h"
+
+namespace causeway::infiniband {
+namespace {
+
+constexpr uint32_t kUverbsMajor = 231;
+constexpr uint32_t kUverbsMinor = 192;
+constexpr size_t kGidFiles = 8;  // at least; every filled entry has its files
+
+using Counter = std::atomic<uint64_t> roce::NicCounters::*;
+constexpr struct {
+  const char* name;
+  Counter counter;
+} kHwCounters[] = {
+    {"sent_pkts", &roce::NicCounters::sent_pkts},
+    {"rcvd_pkts", &roce::NicCounters::rcvd_pkts},
+    {"duplicate_request", &roce::NicCounters::duplicate_request},
+    {"out_of_seq_request", &roce::NicCounters::out_of_seq_request},
+    {"rcvd_rnr_err", &roce::NicCounters::rcvd_rnr_err},
+    {"send_rnr_err", &roce::NicCounters::send_rnr_err},
+    {"rcvd_seq_err", &roce::NicCounters::rcvd_seq_err},
+    {"ack_deferred", &roce::NicCounters::ack_deferred},
+    {"retry_exceeded_err", &roce::NicCounters::retry_exceeded_err},
+    {"retry_rnr_exceeded_err", &roce::NicCounters::retry_rnr_exceeded_err},
+    {"completer_retry_err", &roce::NicCounters::completer_retry_err},
+    {"send_err", &roce::NicCounters::send_err},
+    {"link_downed", &roce::NicCounters::link_downed},
+    {"rdma_sends", &roce::NicCounters::rdma_sends},
+    {"rdma_recvs", &roce::NicCounters::rdma_recvs},
+};
+
+// From a folder of /sys to /sys: "../" for each name below it.
+std::string UpToSys(const std::string& folder) {
+  std::string up;
+  for (auto names = std::ranges::count(folder, '/') - 1; names > 0; --names) up += "../";
+  return up;
+}
+
+std::string BelowSys(const std::string& path) { return path.substr(std::string_view("/sys/").size()); }
+
+std::string LastName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// The folder, its links to class and parent, and the class's link to it.
+Status AddClassDevice(kernel::Tree& tree, const std::string& function_path, const std::string& class_name,
+                      const std::string& name, const std::string& uevent) {
+  const std::string folder = function_path + "/" + class_name + "/" + name;
+  CW_CHECK(tree.AddFolder(folder));
+  CW_CHECK(tree.AddFile(folder + "/uevent", uevent, 0644));
+  CW_CHECK(tree.AddLink(folder + "/device", "../../../" + LastName(function_path)));
+  CW_CHECK(tree.AddLink(folder + "/subsystem", UpToSys(folder) + "class/" + class_name));
+  return tree.AddLink("/sys/class/" + class_name + "/" + name, "../../" + BelowSys(folder));
+}
+
+Status AddPort(kernel::Tree& tree, IbDevice& device, const std::string& port) {
+  const struct {
+    const char* name;
+    std::string content;
+  } files[] = {
+      {"rate", std::string(device.rate().text) + "\n"},
+      {"lid", "0x0\n"},
+      {"sm_lid", "0x0\n"},
+      {"lid_mask_count", "0\n"},
+      {"sm_sl", "0\n"},
+      {"cap_mask", "0x00010000\n"},
+      {"link_layer", "Ethernet\n"},
+      {"pkeys/0", "0xffff\n"},
+      {"hw_counters/lifespan", "10\n"},
+  };
+  for (const auto& file : files) CW_CHECK(tree.AddFile(port + "/" + file.name, file.content));
+  // The link as the net device has it now.
+  CW_CHECK(tree.AddAttribute(port + "/state", 0444, [&device]() -> Result<std::string> {
+    return device.link() == LinkState::kUp ? "4: ACTIVE\n" : "1: DOWN\n";
+  }));
+  CW_CHECK(tree.AddAttribute(port + "/phys_state", 0444, [&device]() -> Result<std::string> {
+    switch (device.link()) {
+      case LinkState::kUp: return "5: LinkUp\n";
+      case LinkState::kNoCarrier: return "2: Polling\n";
+      case LinkState::kDown: break;
+    }
+    return "3: Disabled\n";
+  }));
+  for (const auto& row : kHwCounters) {
+    const Counter counter = row.counter;
+    CW_CHECK(tree.AddAttribute(port + "/hw_counters/" + row.name, 0444, [&device, counter]() -> Result<std::string> {
+      const roce::NicCounters& counters = device.core().nics().counters(device.nic());
+      return fmt::format("{}\n", (counters.*counter).load(std::memory_order_relaxed));
+    }));
+  }
+  const auto& gids = device.gids().filled();
+  for (size_t i = 0; i < std::max(gids.size(), kGidFiles); ++i) {
+    const std::string index = std::to_string(i);
+    const bool filled = i < gids.size();
+    CW_CHECK(tree.AddFile(port + "/gids/" + index, GidText(filled ? gids[i] : Gid{}) + "\n"));
+    const std::pair<std::string, std::string> attributes[] = {
+        {port + "/gid_attrs/types/" + index, "RoCE v2\n"},
+        {port + "/gid_attrs/ndevs/" + index, device.netdev().name + "\n"},
+    };
+    for (const auto& [path, content] : attributes) {
+      if (filled) {
+        CW_CHECK(tree.AddFile(path, content));
+      } else {
+        // Reading an empty entry is EINVAL, which no plain file can say.
+        CW_CHECK(tree.AddAttribute(path, 0444, []() -> Result<std::string> { return Err(EINVAL); }));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status AddClasses(kernel::Tree& tree) {
+  CW_CHECK(tree.AddFolder("/sys/class/infiniband"));
+  CW_CHECK(tree.AddFile("/sys/class/infiniband_verbs/abi_version",
+                        fmt::format("{}\n", uapi::kIbUserVerbsAbiVersion)));
+  CW_CHECK(tree.AddFolder("/dev/infiniband"));
+  for (const char* claim : {"/sys/class/infiniband", "/sys/class/infiniband_verbs", "/dev/infiniband"}) {
+    CW_CHECK(tree.Claim(claim));
+  }
+  return {};
+}
+
+Status AddToTree(kernel::Tree& tree, IbDevice& device, const std::string& function_path) {
+  const std::string& name = device.name();
+  const std::string node = "uverbs" + std::to_string(device.number());
+  const uint32_t minor = kUverbsMinor + device.number();
+  const std::string guid = GuidText(Eui64(device.mac())) + "\n";
+
+  CW_CHECK(AddClassDevice(tree, function_path, "infiniband", name, "NAME=" + name + "\n"));
+  const std::string folder = function_path + "/infiniband/" + name;
+  const std::pair<const char*, std::string> files[] = {
+      {"node_type", "1: CA\n"}, {"node_guid", guid}, {"sys_image_guid", guid}, {"node_desc", "rxe\n"},
+      {"fw_ver", "\n"},         {"parent", device.netdev().name + "\n"},
+  };
+  for (const auto& [file, content] : files) CW_CHECK(tree.AddFile(folder + "/" + file, content));
+  CW_CHECK(tree.AddFolder(folder + "/power"));
+  CW_CHECK(AddPort(tree, device, folder + "/ports/1"));
+  // The host's own interface: an absolute target leaves the tree.
+  CW_CHECK(tree.AddLink(function_path + "/net/" + device.netdev().name, "/sys/class/net/" + device.netdev().name));
+
+  CW_CHECK(AddClassDevice(tree, function_path, "infiniband_verbs", node,
+                          fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/{}\n", kUverbsMajor, minor, node)));
+  const std::string verbs = function_path + "/infiniband_verbs/" + node;
+  CW_CHECK(tree.AddFile(verbs + "/ibdev", name + "\n"));
+  CW_CHECK(tree.AddFile(verbs + "/dev", fmt::format("{}:{}\n", kUverbsMajor, minor)));
+  CW_CHECK(tree.AddFile(verbs + "/abi_version", fmt::format("{}\n", uapi::kRxeUverbsAbiVersion)));
+  return tree.AddDevice("/dev/infiniband/" + node, 0666, kUverbsMajor, minor,
+                        [&device](kernel::Task& task, uint32_t) -> Result<Ref<kernel::File>> {
+                          return Ref<kernel::File>(MakeRef<UverbsFile>(device, task.pid()));
+                        });
+}
+
+}  // namespace causeway::infiniband

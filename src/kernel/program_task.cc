@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/program_task.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <climits>
+
+namespace causeway::kernel {
+
+Result<int> ProgramTask::Send(UniqueFd descriptor, ipc::FileKind kind, FileId id, uint32_t flags, bool is_private) {
+  {
+    const std::lock_guard lock(thread_.mutex);
+    thread_.outgoing = std::move(descriptor);
+  }
+  ipc::Message request = {};
+  request.op = static_cast<uint32_t>(ipc::Op::kInstallFd);
+  request.file = id;
+  request.file_kind = kind;
+  request.value[0] = flags & (O_CLOEXEC | O_NONBLOCK);
+  request.value[1] = is_private ? 1 : 0;
+  const auto answer = thread_.channel.Ask(request);
+  {
+    const std::lock_guard lock(thread_.mutex);
+    thread_.outgoing.Reset();  // not fetched: nobody will
+  }
+  if (!answer) return Err(answer.error());
+  if (answer->result < 0) return Err(Errno::FromHost(static_cast<int>(-std::max<int64_t>(answer->result, -4095))));
+  if (answer->result > INT_MAX) return Err(EPROTO);
+  return static_cast<int>(answer->result);
+}
+
+Result<int> ProgramTask::InstallOpened(Ref<File> file, uint32_t flags, uint32_t access) {
+  const ipc::FileKind kind = file->kind();
+  File* const identity = file.get();  // the table holds the file from here on
+  CW_TRY(UniqueFd descriptor, files_.Install(std::move(file), flags, access, pid()));
+  auto fd = Send(std::move(descriptor), kind, identity->id(), flags, false);
+  // No descriptor is left then, so the table sees the hangup; its release must not run here, under the driver's locks.
+  if (!fd) install_failed_ = true;
+  return fd;
+}
+
+Result<int> ProgramTask::InstallHostFd(UniqueFd descriptor, uint32_t flags, bool is_private) {
+  return Send(std::move(descriptor), ipc::kFileNone, 0, flags, is_private);
+}
+
+void ProgramTask::TakeBack(int fd) {
+  ipc::Message request = {};
+  request.op = static_cast<uint32_t>(ipc::Op::kCloseFd);
+  request.value[0] = static_cast<uint64_t>(fd);
+  (void)thread_.channel.Ask(request);  // a dead program has closed it already
+  install_failed_ = true;
+}
+
+Result<UniqueFd> ProgramTask::GetHostFd(int fd) {
+  if (fd < 0) return Err(EBADF);
+  ipc::Message request = {};
+  request.op = static_cast<uint32_t>(ipc::Op::kSendFd);
+  request.value[0] = static_cast<uint64_t>(fd);
+  CW_TRY(const ipc::Message answer, thread_.channel.Ask(request));
+  const std::lock_guard lock(thread_.mutex);
+  UniqueFd descriptor = std::move(thread_.incoming);
+  if (answer.result < 0 || !descriptor) return Err(EBADF);
+  return descriptor;
+}
+
+Result<Ref<File>> ProgramTask::GetFile(int fd) {
+  CW_TRY(const UniqueFd descriptor, GetHostFd(fd));
+  return files_.Identify(descriptor.get());
+}
+
+}  // namespace causeway::kernel

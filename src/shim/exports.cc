@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exported symbols, one per row of exports.def. Each function has a C++ name of its own and the libc name as its
+// assembler label, because libc's headers declare some of them differently (variadic, noexcept).
+#include <limits.h>
+#include <sys/mman.h>
+
+#include "shim/calls.h"
+#include "shim/dmabuf_mr.h"
+#include "shim/fd_table.h"
+#include "shim/machine.h"
+#include "shim/mapping.h"
+#include "shim/path.h"
+#include "shim/process.h"
+#include "shim/real.h"
+
+extern "C" [[noreturn]] void __chk_fail();  // libc's: "buffer overflow detected", and abort
+
+namespace causeway::shim {
+namespace {
+
+// What _FORTIFY_SOURCE's functions check before they do anything.
+inline void CheckRoom(size_t size, size_t room) {
+  if (size > room) __chk_fail();
+}
+
+// An ordinary mapping; over a tracked one it ends that.
+inline void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset) {
+  void* const mapped = real.mmap(address, length, prot, flags, fd, offset);
+  if (__builtin_expect(AnyTracked() && (flags & MAP_FIXED) != 0 && mapped != MAP_FAILED, 0)) {
+    ForgetRange(reinterpret_cast<uintptr_t>(mapped), length);
+  }
+  return mapped;
+}
+
+__attribute__((constructor)) void Load() { StartProcess(); }
+
+}  // namespace
+}  // namespace causeway::shim
+
+using namespace causeway::shim;  // NOLINT: the table's bodies are written in its terms
+
+#define CW_EXPORT(result, name, params, ...)                                                \
+  extern "C" __attribute__((visibility("default"))) result cw_##name params __asm__(#name); \
+  result cw_##name params { __VA_ARGS__; }
+#include "shim/exports.def"
+#undef CW_EXPORT

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory of the machine in this process: what mmap() of virtual files maps, which of those ranges the machine wants to
+// hear about when they go (vma ids), and the NIC's windows into memory objects.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace causeway::shim {
+
+void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t offset);
+int Unmap(void* address, size_t length);
+void* Remap(void* address, size_t length, size_t new_length, int flags, void* new_address);
+// Is any range tracked? One load: what munmap() of everything else pays.
+bool AnyTracked();
+// Something else is mapped over [address, address + length): MAP_FIXED.
+void ForgetRange(uintptr_t address, size_t length);
+
+// Start of a 1 GiB window (ipc::kMemoryWindow) of a memory object; nullptr when it cannot be had.
+std::byte* MapWindow(uint32_t memory, uint32_t window);
+// The pointers of one memory's windows, which MapWindow() fills: ipc::kMaxMemoryWindows of them.
+std::atomic<std::byte*>* WindowTable(uint32_t memory);
+
+void ResetMappingsInChild();
+
+}  // namespace causeway::shim

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ioctl() half of the uverbs uAPI: one request, RDMA_VERBS_IOCTL, that names an object, a method and its attributes.
+// Names, numbers and layouts are those of linux include/uapi/rdma/rdma_user_ioctl_cmds.h, ib_user_ioctl_cmds.h and
+// ib_user_ioctl_verbs.h; checked against the system's headers in ib_parity_test.cc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "uapi/ib_verbs.h"
+
+namespace causeway::uapi {
+
+constexpr uint32_t kRdmaVerbsIoctl = 0xc0181b01;  // RDMA_VERBS_IOCTL = _IOWR(RDMA_IOCTL_MAGIC, 1, ib_uverbs_ioctl_hdr)
+
+struct ib_uverbs_ioctl_hdr {
+  uint16_t length;
+  uint16_t object_id;
+  uint16_t method_id;
+  uint16_t num_attrs;
+  uint64_t reserved1;
+  uint32_t driver_id;
+  uint32_t reserved2;
+  // ib_uverbs_attr[num_attrs] follow
+};
+static_assert(sizeof(ib_uverbs_ioctl_hdr) == 24);
+
+struct ib_uverbs_attr {
+  uint16_t attr_id;
+  uint16_t len;
+  uint16_t flags;
+  uint16_t reserved;  // elem_id in the low byte, for enumerated attributes
+  uint64_t data;      // inline value, pointer, handle, or descriptor as s64
+};
+static_assert(sizeof(ib_uverbs_attr) == 16);
+
+enum : uint16_t {
+  UVERBS_ATTR_F_MANDATORY = 1u << 0,
+  UVERBS_ATTR_F_VALID_OUTPUT = 1u << 1,
+};
+
+constexpr uint32_t kRdmaDriverRxe = 14;  // RDMA_DRIVER_RXE
+
+enum uverbs_default_objects : uint16_t {
+  UVERBS_OBJECT_DEVICE,
+  UVERBS_OBJECT_PD,
+  UVERBS_OBJECT_COMP_CHANNEL,
+  UVERBS_OBJECT_CQ,
+  UVERBS_OBJECT_QP,
+  UVERBS_OBJECT_SRQ,
+  UVERBS_OBJECT_AH,
+  UVERBS_OBJECT_MR,
+  UVERBS_OBJECT_MW,
+  UVERBS_OBJECT_FLOW,
+  UVERBS_OBJECT_XRCD,
+  UVERBS_OBJECT_RWQ_IND_TBL,
+  UVERBS_OBJECT_WQ,
+  UVERBS_OBJECT_FLOW_ACTION,
+  UVERBS_OBJECT_DM,
+  UVERBS_OBJECT_COUNTERS,
+  UVERBS_OBJECT_ASYNC_EVENT,
+};
+
+enum : uint16_t { UVERBS_ATTR_UHW_IN = 0x1000, UVERBS_ATTR_UHW_OUT = 0x1001 };
+
+enum uverbs_methods_device : uint16_t {
+  UVERBS_METHOD_INVOKE_WRITE,
+  UVERBS_METHOD_INFO_HANDLES,
+  UVERBS_METHOD_QUERY_PORT,
+  UVERBS_METHOD_GET_CONTEXT,
+  UVERBS_METHOD_QUERY_CONTEXT,
+  UVERBS_METHOD_QUERY_GID_TABLE,
+  UVERBS_METHOD_QUERY_GID_ENTRY,
+};
+enum : uint16_t { UVERBS_ATTR_CORE_IN, UVERBS_ATTR_CORE_OUT, UVERBS_ATTR_WRITE_CMD };
+enum : uint16_t { UVERBS_ATTR_INFO_OBJECT_ID, UVERBS_ATTR_INFO_TOTAL_HANDLES, UVERBS_ATTR_INFO_HANDLES_LIST };
+enum : uint16_t { UVERBS_ATTR_QUERY_PORT_PORT_NUM, UVERBS_ATTR_QUERY_PORT_RESP };
+enum : uint16_t { UVERBS_ATTR_GET_CONTEXT_NUM_COMP_VECTORS, UVERBS_ATTR_GET_CONTEXT_CORE_SUPPORT };
+enum : uint16_t { UVERBS_ATTR_QUERY_CONTEXT_NUM_COMP_VECTORS, UVERBS_ATTR_QUERY_CONTEXT_CORE_SUPPORT };
+constexpr uint64_t kIbUverbsCoreSupportOptionalMrAccess = 1;  // IB_UVERBS_CORE_SUPPORT_OPTIONAL_MR_ACCESS
+enum : uint16_t {
+  UVERBS_ATTR_QUERY_GID_TABLE_ENTRY_SIZE,
+  UVERBS_ATTR_QUERY_GID_TABLE_FLAGS,
+  UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES,
+  UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES,
+};
+enum : uint16_t {
+  UVERBS_ATTR_QUERY_GID_ENTRY_PORT,
+  UVERBS_ATTR_QUERY_GID_ENTRY_GID_INDEX,
+  UVERBS_ATTR_QUERY_GID_ENTRY_FLAGS,
+  UVERBS_ATTR_QUERY_GID_ENTRY_RESP_ENTRY,
+};
+
+enum : uint16_t { UVERBS_METHOD_PD_DESTROY };
+enum : uint16_t { UVERBS_ATTR_DESTROY_PD_HANDLE };
+
+enum : uint16_t { UVERBS_METHOD_CQ_CREATE, UVERBS_METHOD_CQ_DESTROY };
+enum : uint16_t {
+  UVERBS_ATTR_CREATE_CQ_HANDLE,
+  UVERBS_ATTR_CREATE_CQ_CQE,
+  UVERBS_ATTR_CREATE_CQ_USER_HANDLE,
+  UVERBS_ATTR_CREATE_CQ_COMP_CHANNEL,
+  UVERBS_ATTR_CREATE_CQ_COMP_VECTOR,
+  UVERBS_ATTR_CREATE_CQ_FLAGS,
+  UVERBS_ATTR_CREATE_CQ_RESP_CQE,
+  UVERBS_ATTR_CREATE_CQ_EVENT_FD,
+};
+enum : uint16_t { UVERBS_ATTR_DESTROY_CQ_HANDLE, UVERBS_ATTR_DESTROY_CQ_RESP };
+
+enum : uint16_t { UVERBS_METHOD_QP_CREATE, UVERBS_METHOD_QP_DESTROY };
+enum : uint16_t {
+  UVERBS_ATTR_CREATE_QP_HANDLE,
+  UVERBS_ATTR_CREATE_QP_XRCD_HANDLE,
+  UVERBS_ATTR_CREATE_QP_PD_HANDLE,
+  UVERBS_ATTR_CREATE_QP_SRQ_HANDLE,
+  UVERBS_ATTR_CREATE_QP_SEND_CQ_HANDLE,
+  UVERBS_ATTR_CREATE_QP_RECV_CQ_HANDLE,
+  UVERBS_ATTR_CREATE_QP_IND_TABLE_HANDLE,
+  UVERBS_ATTR_CREATE_QP_USER_HANDLE,
+  UVERBS_ATTR_CREATE_QP_CAP,
+  UVERBS_ATTR_CREATE_QP_TYPE,
+  UVERBS_ATTR_CREATE_QP_FLAGS,
+  UVERBS_ATTR_CREATE_QP_SOURCE_QPN,
+  UVERBS_ATTR_CREATE_QP_EVENT_FD,
+  UVERBS_ATTR_CREATE_QP_RESP_CAP,
+  UVERBS_ATTR_CREATE_QP_RESP_QP_NUM,
+};
+enum : uint16_t { UVERBS_ATTR_DESTROY_QP_HANDLE, UVERBS_ATTR_DESTROY_QP_RESP };
+enum ib_uverbs_qp_create_flags : uint32_t {
+  IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK = 1u << 1,
+  IB_UVERBS_QP_CREATE_SCATTER_FCS = 1u << 8,
+  IB_UVERBS_QP_CREATE_CVLAN_STRIPPING = 1u << 9,
+  IB_UVERBS_QP_CREATE_PCI_WRITE_END_PADDING = 1u << 11,
+  IB_UVERBS_QP_CREATE_SQ_SIG_ALL = 1u << 12,
+};
+struct ib_uverbs_qp_cap {
+  uint32_t max_send_wr;
+  uint32_t max_recv_wr;
+  uint32_t max_send_sge;
+  uint32_t max_recv_sge;
+  uint32_t max_inline_data;
+};
+
+enum : uint16_t { UVERBS_METHOD_SRQ_CREATE, UVERBS_METHOD_SRQ_DESTROY };
+enum : uint16_t {
+  UVERBS_ATTR_CREATE_SRQ_HANDLE,
+  UVERBS_ATTR_CREATE_SRQ_PD_HANDLE,
+  UVERBS_ATTR_CREATE_SRQ_XRCD_HANDLE,
+  UVERBS_ATTR_CREATE_SRQ_CQ_HANDLE,
+  UVERBS_ATTR_CREATE_SRQ_USER_HANDLE,
+  UVERBS_ATTR_CREATE_SRQ_MAX_WR,
+  UVERBS_ATTR_CREATE_SRQ_MAX_SGE,
+  UVERBS_ATTR_CREATE_SRQ_LIMIT,
+  UVERBS_ATTR_CREATE_SRQ_MAX_NUM_TAGS,
+  UVERBS_ATTR_CREATE_SRQ_TYPE,
+  UVERBS_ATTR_CREATE_SRQ_EVENT_FD,
+  UVERBS_ATTR_CREATE_SRQ_RESP_MAX_WR,
+  UVERBS_ATTR_CREATE_SRQ_RESP_MAX_SGE,
+  UVERBS_ATTR_CREATE_SRQ_RESP_SRQ_NUM,
+};
+enum : uint16_t { UVERBS_ATTR_DESTROY_SRQ_HANDLE, UVERBS_ATTR_DESTROY_SRQ_RESP };
+
+enum : uint16_t { UVERBS_METHOD_AH_DESTROY };
+enum : uint16_t { UVERBS_ATTR_DESTROY_AH_HANDLE };
+enum : uint16_t { UVERBS_METHOD_MW_DESTROY };
+enum : uint16_t { UVERBS_ATTR_DESTROY_MW_HANDLE };
+
+enum uverbs_methods_mr : uint16_t {
+  UVERBS_METHOD_DM_MR_REG,
+  UVERBS_METHOD_MR_DESTROY,
+  UVERBS_METHOD_ADVISE_MR,
+  UVERBS_METHOD_QUERY_MR,
+  UVERBS_METHOD_REG_DMABUF_MR,
+};
+enum : uint16_t { UVERBS_ATTR_DESTROY_MR_HANDLE };
+enum : uint16_t {
+  UVERBS_ATTR_ADVISE_MR_PD_HANDLE,
+  UVERBS_ATTR_ADVISE_MR_ADVICE,
+  UVERBS_ATTR_ADVISE_MR_FLAGS,
+  UVERBS_ATTR_ADVISE_MR_SGE_LIST,
+};
+enum : uint16_t {
+  UVERBS_ATTR_QUERY_MR_HANDLE,
+  UVERBS_ATTR_QUERY_MR_RESP_LKEY,
+  UVERBS_ATTR_QUERY_MR_RESP_RKEY,
+  UVERBS_ATTR_QUERY_MR_RESP_LENGTH,
+  UVERBS_ATTR_QUERY_MR_RESP_IOVA,
+};
+enum : uint16_t {
+  UVERBS_ATTR_REG_DMABUF_MR_HANDLE,
+  UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE,
+  UVERBS_ATTR_REG_DMABUF_MR_OFFSET,
+  UVERBS_ATTR_REG_DMABUF_MR_LENGTH,
+  UVERBS_ATTR_REG_DMABUF_MR_IOVA,
+  UVERBS_ATTR_REG_DMABUF_MR_FD,
+  UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS,
+  UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY,
+  UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY,
+};
+
+enum : uint16_t { UVERBS_METHOD_ASYNC_EVENT_ALLOC };
+enum : uint16_t { UVERBS_ATTR_ASYNC_EVENT_ALLOC_FD_HANDLE };
+
+struct ib_uverbs_query_port_resp_ex {
+  ib_uverbs_query_port_resp legacy_resp;
+  uint16_t port_cap_flags2;
+  uint8_t reserved[6];
+};
+static_assert(sizeof(ib_uverbs_query_port_resp_ex) == 48);
+
+enum ib_uverbs_gid_type : uint32_t { IB_UVERBS_GID_TYPE_IB, IB_UVERBS_GID_TYPE_ROCE_V1, IB_UVERBS_GID_TYPE_ROCE_V2 };
+struct ib_uverbs_gid_entry {
+  uint8_t gid[16];
+  uint32_t gid_index;
+  uint32_t port_num;
+  uint32_t gid_type;
+  uint32_t netdev_ifindex;
+};
+static_assert(sizeof(ib_uverbs_gid_entry) == 32);
+
+}  // namespace causeway::uapi

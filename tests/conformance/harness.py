@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of programs under `causeway run` share: machines, runs with a deadline, pairs of processes.
+
+Started by ctest with CAUSEWAY (the command), CAUSEWAY_P2P, CAUSEWAY_TEST_PROGRAMS (folder of our test programs) in the
+environment. By hand, from the repository:  CAUSEWAY=build/dev/src/cli/causeway \\
+CAUSEWAY_P2P=build/dev/examples/causeway-p2p CAUSEWAY_TEST_PROGRAMS=build/dev/tests/conformance \\
+python3 tests/conformance/test_p2p.py -v
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CAUSEWAY = os.path.abspath(os.environ.get("CAUSEWAY", "causeway"))
+P2P = os.path.abspath(os.environ.get("CAUSEWAY_P2P", "causeway-p2p"))
+PROGRAMS = os.path.abspath(os.environ.get("CAUSEWAY_TEST_PROGRAMS", "."))
+DEADLINE = float(os.environ.get("CAUSEWAY_TEST_DEADLINE", "60"))
+SKIPPED = 77
+FIXTURES = ("accelerators", "nics")  # lists of `causeway ps --json` that are there with no program
+
+# Machines of a test live in a folder of its own: the user's are not seen and not touched.
+_runtime = tempfile.mkdtemp(prefix="cwt-")
+os.environ["XDG_RUNTIME_DIR"] = _runtime
+for _name in ("CAUSEWAY_MACHINE", "LD_PRELOAD"):
+    os.environ.pop(_name, None)
+
+
+def program(name):
+    return os.path.join(PROGRAMS, name)
+
+
+def need(name):
+    """The path of a program that Debian ships; skips the test where it is not installed."""
+    path = shutil.which(name)
+    if path is None:
+        raise unittest.SkipTest(f"{name} is not installed")
+    return path
+
+
+class Result:
+    def __init__(self, args, status, out, err):
+        self.args, self.status, self.out, self.err = args, status, out, err
+
+    def __str__(self):
+        return (f"{' '.join(map(str, self.args))}\n  status {self.status}\n  stdout:\n{self.out[-4000:]}\n"
+                f"  stderr:\n{self.err[-4000:]}")
+
+
+class Running:
+    """A process in its own group, so that nothing of it outlives a test."""
+
+    def __init__(self, args, env=None, cwd=None, stdin=subprocess.DEVNULL, text=True):
+        self.args = args
+        self.process = subprocess.Popen(args, env={**os.environ, **(env or {})}, cwd=cwd, stdin=stdin,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=text,
+                                        errors="replace" if text else None, start_new_session=True)
+
+    def result(self, deadline=None, input=None):
+        try:
+            out, err = self.process.communicate(input=input, timeout=deadline or DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            out, err = self.process.communicate()
+            raise AssertionError("not ended in time: " + str(Result(self.args, "killed", out, err))) from None
+        return Result(self.args, self.process.returncode, out, err)
+
+    def kill(self, signal_number=signal.SIGKILL):
+        try:
+            os.killpg(self.process.pid, signal_number)
+        except ProcessLookupError:
+            pass
+
+
+def execute(args, **options):
+    deadline, text_in = options.pop("deadline", None), options.pop("input", None)
+    if text_in is not None:
+        options["stdin"] = subprocess.PIPE
+    return Running(args, **options).result(deadline, text_in)
+
+
+def wait_until(what, predicate, deadline=None):
+    """Polls until the predicate is true; it fails, with `what`, when the deadline has passed."""
+    end = time.monotonic() + (deadline or DEADLINE)
+    while not predicate():
+        if time.monotonic() > end:
+            raise AssertionError(f"not in time: {what}")
+        time.sleep(0.005)
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.bind(("", 0))
+        return s.getsockname()[1]
+
+
+def listening(port):
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table) as lines:
+                for line in lines:
+                    field = line.split()
+                    if field[1].endswith(f":{port:04X}") and field[3] == "0A":
+                        return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+class Machine:
+    """`causeway up` under a name of its own; `down` at the end. Programs run on it by command()."""
+
+    _count = 0
+
+    def __init__(self, config=None):
+        Machine._count += 1
+        self.name = f"t{os.getpid()}-{Machine._count}"
+        self.config = config
+
+    def __enter__(self):
+        args = [CAUSEWAY, "up", "--name", self.name]
+        if self.config:
+            args += ["--config", self.config]
+        got = execute(args)
+        if got.status != 0:
+            raise AssertionError("causeway up failed: " + str(got))
+        return self
+
+    def __exit__(self, *_):
+        self.down()
+
+    def down(self):
+        return execute([CAUSEWAY, "down", "--name", self.name])
+
+    def command(self, *args):
+        return [CAUSEWAY, "run", "--name", self.name, "--", *args]
+
+    def run(self, *args, **options):
+        return execute(self.command(*args), **options)
+
+    def ps(self):
+        """What `causeway ps --json` says of this machine."""
+        got = execute([CAUSEWAY, "ps", "--name", self.name, "--json"])
+        if got.status != 0:
+            raise AssertionError(str(got))
+        return json.loads(got.out)[0]
+
+    def holdings(self):
+        """Everything `causeway ps` lists as held: one (list, entry) for each entry of each list in its answer that is
+        about programs (devices and NICs of the machine itself, which have no holder, are not in such lists)."""
+        return [(key, entry) for key, value in self.ps().items() if isinstance(value, list) and key not in FIXTURES
+                for entry in value]
+
+    def pair(self, server, client, port, deadline=None):
+        """Runs a server, then, once it listens on the TCP port, a client. Returns both results."""
+        first = Running(self.command(*server))
+        try:
+            wait_until(f"{server[0]} listens on {port}",
+                       lambda: listening(port) or first.process.poll() is not None)
+            if first.process.poll() is not None:
+                raise AssertionError("the server ended: " + str(first.result()))
+            got_client = execute(self.command(*client), deadline=deadline)
+            if got_client.status != 0:
+                first.kill(signal.SIGTERM)
+            return first.result(deadline), got_client
+        finally:
+            first.kill()
+
+
+class TestCase(unittest.TestCase):
+    """One machine per class, up for all its tests."""
+
+    machine = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = Machine().__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.machine is not None:
+            cls.machine.__exit__()
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="cwf-")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+
+    def run_ok(self, *args, **options):
+        got = self.machine.run(*args, **options)
+        self.assertEqual(got.status, 0, str(got))
+        return got
+
+    def pair_ok(self, server, client, port, **options):
+        results = self.machine.pair(server, client, port, **options)
+        for got in results:
+            self.assertEqual(got.status, 0, str(got))
+        return results
+
+
+def main():
+    """unittest.main(), with exit status 77 when every test was skipped: ctest then says so."""
+    result = unittest.main(exit=False, verbosity=2).result
+    shutil.rmtree(_runtime, ignore_errors=True)
+    if not result.wasSuccessful():
+        sys.exit(1)
+    sys.exit(SKIPPED if result.testsRun > 0 and len(result.skipped) == result.testsRun else 0)

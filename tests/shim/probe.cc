@@ -1,0 +1,744 @@
+// SPDX-License-Identifier: Apache-2.0
+// An ordinary program, run with libcauseway.so preloaded by shim_machine_test.cc: uses libc as programs do and says
+// what it saw. `probe CASE [ARG]`; exit status 0: as expected. Knows nothing of Causeway but the made-up device's
+// ioctls.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "requests.h"
+
+using namespace causeway::test;
+
+namespace {
+
+int failures = 0;
+
+#define EXPECT(condition)                                                                                           \
+  do {                                                                                                              \
+    errno = 0;                                                                                                      \
+    if (!(condition)) {                                                                                             \
+      fprintf(stderr, "probe: %s:%d: %s (errno %d, %s)\n", __FILE__, __LINE__, #condition, errno, strerror(errno)); \
+      ++failures;                                                                                                   \
+    }                                                                                                               \
+  } while (0)
+#define EXPECT_ERRNO(call, code) EXPECT((call) == -1 && errno == (code))
+
+constexpr const char* kDevice = "/dev/hl0";
+constexpr const char* kRxe = "/sys/class/infiniband/rxe0";
+
+int OpenDevice() {
+  const int fd = open(kDevice, O_RDWR | O_CLOEXEC);
+  EXPECT(fd >= 0);
+  return fd;
+}
+
+bool Works(int fd) {
+  uint64_t value = 41;
+  return ioctl(fd, kEcho, &value) == 5 && value == 42;
+}
+
+std::set<std::string> List(const char* path) {
+  std::set<std::string> names;
+  DIR* dir = opendir(path);
+  if (dir == nullptr) return names;
+  while (const dirent* entry = readdir(dir)) {
+    if (!names.insert(entry->d_name).second) {
+      fprintf(stderr, "probe: %s lists %s twice\n", path, entry->d_name);
+      ++failures;
+    }
+  }
+  closedir(dir);
+  return names;
+}
+
+std::string Slurp(int fd) {
+  char text[256];
+  const ssize_t size = read(fd, text, sizeof(text));
+  return size < 0 ? "error" : std::string(text, static_cast<size_t>(size));
+}
+
+std::string SlurpPath(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY);
+  if (fd < 0) return "absent";
+  const std::string text = Slurp(fd);
+  close(fd);
+  return text;
+}
+
+// ---- cases
+
+void Nodes() {
+  struct stat st;
+  EXPECT(stat(kDevice, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(500, 2) &&
+         (st.st_mode & 0777) == 0660);
+  EXPECT(lstat(kDevice, &st) == 0 && S_ISCHR(st.st_mode));
+  EXPECT(fstatat(AT_FDCWD, "//dev/./hl0", &st, 0) == 0 && S_ISCHR(st.st_mode));
+  struct statx stx;
+  EXPECT(statx(AT_FDCWD, kDevice, 0, STATX_ALL, &stx) == 0 && S_ISCHR(stx.stx_mode) && stx.stx_rdev_major == 500 &&
+         stx.stx_rdev_minor == 2);
+  EXPECT(access(kDevice, R_OK | W_OK) == 0);
+  EXPECT_ERRNO(access(kDevice, X_OK), EACCES);
+  EXPECT(euidaccess(kDevice, R_OK) == 0 && faccessat(AT_FDCWD, kDevice, F_OK, 0) == 0);
+  EXPECT_ERRNO(access("/dev/hl9", F_OK), ENOENT);
+  EXPECT_ERRNO(open("/dev/hl9", O_RDONLY), ENOENT);
+  EXPECT_ERRNO(open(kDevice, O_RDONLY | O_DIRECTORY), ENOTDIR);
+  EXPECT_ERRNO(open(kDevice, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST);
+  EXPECT(getxattr(kDevice, "user.x", nullptr, 0) == -1 && errno != ENOENT);
+
+  const int fd = OpenDevice();
+  EXPECT(fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(500, 2));
+  EXPECT(fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISCHR(st.st_mode));
+  EXPECT(statx(fd, "", AT_EMPTY_PATH, STATX_ALL, &stx) == 0 && stx.stx_rdev_major == 500);
+  EXPECT((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+  EXPECT(Works(fd));
+  EXPECT_ERRNO(ioctl(fd, 0x1234, 0), ENOTTY);
+  EXPECT_ERRNO(ioctl(fd, kEcho, 8), EFAULT);
+  EXPECT(write(fd, "abc", 3) == 3);
+  const struct iovec parts[2] = {{const_cast<char*>("ab"), 2}, {const_cast<char*>("cde"), 3}};
+  EXPECT(writev(fd, parts, 2) == 5);
+  EXPECT_ERRNO(pwrite(fd, "a", 1, 0), ESPIPE);
+  EXPECT_ERRNO(lseek(fd, 0, SEEK_SET), ESPIPE);
+  EXPECT_ERRNO(send(fd, "x", 1, 0), ENOTSOCK);
+  EXPECT_ERRNO(shutdown(fd, SHUT_RDWR), ENOTSOCK);
+  int on = 1;
+  EXPECT(ioctl(fd, FIONBIO, &on) == 0 && (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+  errno = 77;
+  EXPECT((errno = 77, Works(fd)) && errno == 77);  // untouched on success
+  errno = 77;
+  const int again = open(kDevice, O_RDWR);
+  if (again < 0 || errno != 77) ++failures, fprintf(stderr, "probe: errno touched by open: %d\n", errno);
+  close(again);
+  const int path_only = open(kDevice, O_PATH);
+  EXPECT(fstat(path_only, &st) == 0 && S_ISCHR(st.st_mode));
+  close(path_only);
+  close(fd);
+}
+
+void Attributes() {
+  const std::string rxe = kRxe;
+  EXPECT(SlurpPath(rxe + "/node_type") == "1: CA\n");
+  EXPECT_ERRNO(open((rxe + "/node_type").c_str(), O_WRONLY), EACCES);
+  struct stat st;
+  EXPECT(stat((rxe + "/live").c_str(), &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0777) == 0644 &&
+         st.st_size == 4096);
+  const int fd = open((rxe + "/live").c_str(), O_RDWR);
+  EXPECT(Slurp(fd) == "value 0\n");
+  EXPECT(Slurp(fd).empty());
+  EXPECT(write(fd, "7", 1) == 1);
+  EXPECT(lseek(fd, 0, SEEK_SET) == 0);
+  EXPECT(Slurp(fd) == "value 7\n");
+  char text[64];
+  EXPECT(pread(fd, text, sizeof(text), 6) == 2 && text[0] == '7');
+  EXPECT(syscall(SYS_pread64, fd, text, sizeof(text), 0L) == 8);
+  close(fd);
+  FILE* file = fopen((rxe + "/live").c_str(), "r");
+  EXPECT(file != nullptr && fgets(text, sizeof(text), file) != nullptr && strcmp(text, "value 7\n") == 0);
+  EXPECT(fileno(file) >= 0);
+  if (file != nullptr) fclose(file);
+  file = fopen((rxe + "/live").c_str(), "w");
+  EXPECT(file != nullptr && fputs("9", file) >= 0 && fclose(file) == 0);
+  EXPECT(SlurpPath(rxe + "/live") == "value 9\n");
+  file = fopen((rxe + "/node_type").c_str(), "r");
+  EXPECT(file != nullptr && fgets(text, sizeof(text), file) != nullptr && strcmp(text, "1: CA\n") == 0);
+  if (file != nullptr) EXPECT(freopen((rxe + "/live").c_str(), "r", file) != nullptr);
+  EXPECT(file != nullptr && fgets(text, sizeof(text), file) != nullptr && strcmp(text, "value 9\n") == 0);
+  if (file != nullptr) fclose(file);
+  EXPECT_ERRNO(static_cast<int>(read(open((rxe + "/bad").c_str(), O_RDONLY), text, 8)), EINVAL);
+}
+
+void Folders() {
+  char path[PATH_MAX];
+  struct stat st;
+  EXPECT(List("/dev").contains("hl0") && List("/dev").contains("null") && List("/dev").contains("infiniband"));
+  EXPECT(List("/dev/").contains("hl0"));
+  EXPECT(List("/sys/class").contains("infiniband") && List("/sys/class").contains("net"));
+  EXPECT(List("/sys/class/net").contains("cw0") && List("/sys/class/net").contains("lo"));
+  EXPECT(List("/dev/infiniband").size() == 3);  // ".", "..", "uverbs0"
+  EXPECT(List("/").contains("sys") && List("/").contains("usr"));
+
+  // d_type of a node, and positions.
+  DIR* dir = opendir("/dev");
+  bool seen = false;
+  long at = -1;
+  std::string after;
+  while (const dirent* entry = readdir(dir)) {
+    if (at >= 0 && after.empty()) after = entry->d_name;
+    if (strcmp(entry->d_name, "hl0") == 0) {
+      seen = entry->d_type == DT_CHR;
+      at = telldir(dir);
+    }
+  }
+  EXPECT(seen);
+  seekdir(dir, at);
+  const dirent* next = readdir(dir);
+  EXPECT(next != nullptr && after == next->d_name);
+  rewinddir(dir);
+  EXPECT(readdir(dir) != nullptr);
+  // Relative to the stream's descriptor, in the tree and really.
+  EXPECT(fstatat(dirfd(dir), "hl0", &st, 0) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) == 500);
+  EXPECT(fstatat(dirfd(dir), "null", &st, 0) == 0 && major(st.st_rdev) == 1);
+  closedir(dir);
+
+  const int sys = open("/sys", O_RDONLY | O_DIRECTORY);
+  const int ib = openat(sys, "class/infiniband", O_RDONLY | O_DIRECTORY);
+  EXPECT(ib >= 0);
+  const int type = openat(ib, "rxe0/node_type", O_RDONLY);
+  EXPECT(type >= 0 && Slurp(type) == "1: CA\n");
+  const int live = openat(ib, "rxe0/live", O_RDONLY);
+  EXPECT(live >= 0 && Slurp(live).rfind("value", 0) == 0);
+  EXPECT(readlinkat(ib, "rxe0", path, sizeof(path)) > 0 && strncmp(path, "../../devices/cwtest", 20) == 0);
+  EXPECT(faccessat(ib, "../net/lo", F_OK, 0) == 0);
+  DIR* from_fd = fdopendir(ib);
+  EXPECT(from_fd != nullptr && readdir(from_fd) != nullptr);
+  closedir(from_fd);
+  close(sys);
+  const int dev = open("/dev", O_RDONLY | O_DIRECTORY);
+  from_fd = fdopendir(dev);
+  std::set<std::string> names;
+  while (const dirent* entry = readdir(from_fd)) names.insert(entry->d_name);
+  EXPECT(names.contains("hl0") && names.contains("null"));
+  closedir(from_fd);
+
+  // getdents64(), function and system call.
+  const int listed = open("/dev", O_RDONLY | O_DIRECTORY);
+  for (int round = 0; round < 2; ++round) {
+    char buffer[4096];
+    names.clear();
+    for (;;) {
+      const ssize_t size = round == 0 ? getdents64(listed, buffer, sizeof(buffer))
+                                      : syscall(SYS_getdents64, listed, buffer, sizeof(buffer));
+      EXPECT(size >= 0);
+      if (size <= 0) break;
+      for (ssize_t pos = 0; pos < size;) {
+        const auto* entry = reinterpret_cast<const dirent64*>(buffer + pos);
+        EXPECT(names.insert(entry->d_name).second);
+        if (strcmp(entry->d_name, "hl0") == 0) EXPECT(entry->d_type == DT_CHR);
+        pos += entry->d_reclen;
+      }
+    }
+    EXPECT(names.contains("hl0") && names.contains("null"));
+    EXPECT(lseek(listed, 0, SEEK_SET) == 0);
+  }
+  close(listed);
+
+  EXPECT(realpath(kRxe, path) == path && strcmp(path, "/sys/devices/cwtest/infiniband/rxe0") == 0);
+  char* canonical = canonicalize_file_name("/sys/class/infiniband/rxe0/ports/../node_type");
+  EXPECT(canonical != nullptr && strcmp(canonical, "/sys/devices/cwtest/infiniband/rxe0/node_type") == 0);
+  free(canonical);
+  // ".." of a link leads to where the link leads.
+  EXPECT(SlurpPath("/sys/class/infiniband/rxe0/../../infiniband/rxe0/node_type") == "1: CA\n");
+  EXPECT(stat("/sys/class/infiniband/../net/lo", &st) == 0);
+  EXPECT(stat("/sys/class/infiniband/rxe0/../../../../etc/passwd", &st) == -1);
+  EXPECT(lstat(kRxe, &st) == 0 && S_ISLNK(st.st_mode));
+  EXPECT(lstat("/sys/class/infiniband/rxe0/", &st) == 0 && S_ISDIR(st.st_mode));
+  struct statfs fs;
+  EXPECT(statfs(kRxe, &fs) == 0 && fs.f_type == 0x62656572);
+
+  // Working folders.
+  EXPECT(chdir("/sys/class/infiniband") == 0);
+  EXPECT(getcwd(path, sizeof(path)) != nullptr && strcmp(path, "/sys/class/infiniband") == 0);
+  EXPECT(SlurpPath("rxe0/node_type") == "1: CA\n");
+  EXPECT(SlurpPath("rxe0/live").rfind("value", 0) == 0);
+  EXPECT(stat("../net/lo", &st) == 0);
+  EXPECT(chdir("../net") == 0 && stat("lo", &st) == 0 && stat("cw0", &st) == 0);
+  EXPECT(getcwd(path, sizeof(path)) != nullptr && strcmp(path, "/sys/class/net") == 0);
+  EXPECT(chdir("/") == 0 && stat("dev/hl0", &st) == 0 && stat("etc/passwd", &st) == 0);
+  EXPECT(chdir("/dev") == 0 && stat("hl0", &st) == 0 && S_ISCHR(st.st_mode) && stat("null", &st) == 0);
+  EXPECT(List(".").contains("hl0") && List(".").contains("null"));
+  EXPECT(chdir("/tmp") == 0 && stat("hl0", &st) == -1);
+
+  glob_t found = {};
+  EXPECT(glob("/dev/hl*", 0, nullptr, &found) == 0 && found.gl_pathc == 1 && strcmp(found.gl_pathv[0], kDevice) == 0);
+  globfree(&found);
+  EXPECT(glob("/sys/class/infiniband/*/node_*", 0, nullptr, &found) == 0 && found.gl_pathc == 1);
+  globfree(&found);
+  dirent** list = nullptr;
+  const int count = scandir("/sys/class/net", &list, nullptr, alphasort);
+  EXPECT(count >= 4);
+  bool sorted = true;
+  for (int i = 1; i < count; ++i) sorted = sorted && strcoll(list[i - 1]->d_name, list[i]->d_name) <= 0;
+  EXPECT(sorted);
+  for (int i = 0; i < count; ++i) free(list[i]);
+  free(list);
+  const int watch = inotify_init1(IN_NONBLOCK);
+  EXPECT(inotify_add_watch(watch, "/dev/infiniband", IN_CREATE) >= 0);
+}
+
+void ProcLinks() {
+  const int fd = OpenDevice();
+  char link[64];
+  char name[PATH_MAX];
+  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+  const ssize_t len = readlink(link, name, sizeof(name));
+  EXPECT(len > 0 && std::string(name, static_cast<size_t>(len)) == kDevice);
+  EXPECT(realpath(link, name) != nullptr && strcmp(name, kDevice) == 0);
+  struct stat st;
+  EXPECT(stat(link, &st) == 0 && S_ISCHR(st.st_mode));
+  EXPECT(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+  const int again = open(link, O_RDWR);
+  EXPECT(again >= 0 && Works(again));
+  snprintf(link, sizeof(link), "/dev/fd/%d", fd);
+  const int third = open(link, O_RDWR);
+  EXPECT(third >= 0 && Works(third));
+  const int buf = ioctl(fd, kExport, 0);
+  snprintf(link, sizeof(link), "/proc/%d/fdinfo/%d", getpid(), buf);
+  const std::string info = SlurpPath(link);
+  EXPECT(info.rfind("pos:", 0) == 0 && info.find("exp_name:\tprobe\n") != std::string::npos);
+  FILE* file = fopen(link, "r");
+  EXPECT(file != nullptr && fgets(name, sizeof(name), file) != nullptr && strncmp(name, "pos:", 4) == 0);
+  if (file != nullptr) fclose(file);
+  const int type = open("/sys/class/infiniband/rxe0/node_type", O_RDONLY);
+  snprintf(link, sizeof(link), "/proc/self/fd/%d", type);
+  const ssize_t type_len = readlink(link, name, sizeof(name));
+  EXPECT(type_len > 0 &&
+         std::string(name, static_cast<size_t>(type_len)) == "/sys/devices/cwtest/infiniband/rxe0/node_type");
+}
+
+long OpenFiles(int fd) { return ioctl(fd, kOpenFiles, 0); }
+
+// Every way a descriptor is made, copied and closed inside a process.
+void Copies() {
+  const int control = OpenDevice();
+  const auto one = [&] { return OpenFiles(control) == 1; };  // only `control` is left
+  std::vector<int> copies;
+  const int fd = OpenDevice();
+  copies.push_back(fd);
+  copies.push_back(dup(fd));
+  EXPECT(dup2(fd, 100) == 100);
+  copies.push_back(100);
+  EXPECT(dup3(fd, 101, O_CLOEXEC) == 101);
+  copies.push_back(101);
+  EXPECT_ERRNO(dup3(fd, fd, 0), EINVAL);
+  EXPECT(dup2(fd, fd) == fd);
+  copies.push_back(fcntl(fd, F_DUPFD, 110));
+  copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, 120));
+  copies.push_back(static_cast<int>(syscall(SYS_dup, fd)));
+  copies.push_back(static_cast<int>(syscall(SYS_fcntl, fd, F_DUPFD, 130)));
+  for (const int copy : copies) EXPECT(copy >= 0 && Works(copy));
+  EXPECT(OpenFiles(control) == 2);
+  // Closing all but one leaves the file open; the last close releases it at once.
+  for (size_t i = 1; i < copies.size(); ++i) EXPECT(close(copies[i]) == 0);
+  EXPECT(OpenFiles(control) == 2 && Works(fd));
+  EXPECT(close(fd) == 0 && one());
+  EXPECT_ERRNO(ioctl(fd, kEcho, 0), EBADF);
+
+  // dup2 over a virtual file closes it; an ordinary descriptor is ordinary again.
+  const int covered = OpenDevice();
+  const int null = open("/dev/null", O_RDWR);
+  EXPECT(dup2(null, covered) == covered && one());
+  EXPECT(write(covered, "x", 1) == 1 && read(covered, &copies[0], 1) == 0);
+  close(covered);
+
+  OpenDevice();
+  const int low = OpenDevice();
+  EXPECT(dup2(low, 200) == 200);
+  EXPECT(OpenFiles(control) == 3);
+  EXPECT(close_range(100, 300, CLOSE_RANGE_CLOEXEC) == 0 && Works(200));
+  EXPECT(close_range(static_cast<unsigned>(control) + 1, ~0u, 0) == 0 && one());
+  EXPECT(OpenDevice() >= 0);
+  closefrom(control + 1);
+  EXPECT(one());
+
+  // A stream over the device.
+  FILE* file = fdopen(OpenDevice(), "w");
+  EXPECT(file != nullptr && fputs("hello", file) >= 0 && fclose(file) == 0 && one());
+  EXPECT(syscall(SYS_close, OpenDevice()) == 0 && one());
+}
+
+// The shim's own descriptors survive a program that closes everything it did not open.
+void CloseAll() {
+  const int fd = OpenDevice();
+  EXPECT(fd == 3 && Works(fd));
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const int end = limit.rlim_cur > 65536 ? 65536 : static_cast<int>(limit.rlim_cur);
+  for (int other = 4; other < end; ++other) close(other);
+  EXPECT(Works(fd));
+  for (int other = end - 20; other < end; ++other) EXPECT(dup2(1, other) == other);
+  EXPECT(Works(fd));
+  std::thread([&] { EXPECT(Works(fd)); }).join();  // needs the control socket
+  EXPECT(close_range(4, ~0u, 0) == 0);
+  EXPECT(Works(fd));
+  std::thread([&] { EXPECT(Works(fd)); }).join();
+}
+
+void SendFd(int socket, int fd) {
+  char byte = 'x';
+  struct iovec part = {&byte, 1};
+  alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))] = {};
+  struct msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = space;
+  message.msg_controllen = sizeof(space);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &fd, sizeof(int));
+  EXPECT(sendmsg(socket, &message, 0) == 1);
+}
+
+int RecvFd(int socket, bool many) {
+  char byte = 0;
+  struct iovec part = {&byte, 1};
+  alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))] = {};
+  struct mmsghdr list = {};
+  list.msg_hdr.msg_iov = &part;
+  list.msg_hdr.msg_iovlen = 1;
+  list.msg_hdr.msg_control = space;
+  list.msg_hdr.msg_controllen = sizeof(space);
+  if (many) {
+    EXPECT(recvmmsg(socket, &list, 1, 0, nullptr) == 1);
+  } else {
+    EXPECT(recvmsg(socket, &list.msg_hdr, 0) == 1);
+  }
+  int fd = -1;
+  if (CMSG_FIRSTHDR(&list.msg_hdr) != nullptr) memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&list.msg_hdr)), sizeof(int));
+  return fd;
+}
+
+void Rights() {
+  int sockets[2];
+  EXPECT(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets) == 0);
+  const int fd = OpenDevice();
+  const int buf = ioctl(fd, kExport, 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    // Of the inherited descriptors nothing is left: what works came by the socket.
+    close(fd);
+    close(buf);
+    const int got = RecvFd(sockets[1], false);
+    EXPECT(got >= 0 && Works(got));
+    const int got_buf = RecvFd(sockets[1], true);
+    EXPECT(lseek(got_buf, 0, SEEK_END) == static_cast<off_t>(kDmaBufBytes));
+    EXPECT(ioctl(got, kForeign, got_buf) == 1);
+    EXPECT(ioctl(got, kForeign, 1) == 0);
+    EXPECT_ERRNO(ioctl(got, kForeign, 999), EBADF);
+    void* map = mmap(nullptr, kDmaBufBytes, PROT_READ | PROT_WRITE, MAP_SHARED, got_buf, 0);
+    EXPECT(map != MAP_FAILED && static_cast<char*>(map)[100] == 'p');
+    _exit(failures != 0);
+  }
+  char* map = static_cast<char*>(mmap(nullptr, kDmaBufBytes, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0));
+  EXPECT(map != MAP_FAILED);
+  map[100] = 'p';
+  SendFd(sockets[0], fd);
+  SendFd(sockets[0], buf);
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT(status == 0);
+  EXPECT(Works(fd));
+}
+
+void Events() {
+  const int fd = OpenDevice();
+  const int events = ioctl(fd, kEventFile, 0);
+  EXPECT(events >= 0);
+  char buffer[8];
+  struct pollfd poll_fd = {events, POLLIN, 0};
+  EXPECT(poll(&poll_fd, 1, 0) == 0);
+  EXPECT(ioctl(fd, kRaise, 2) == 0);
+  EXPECT(poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLIN) != 0);
+  EXPECT(read(events, buffer, sizeof(buffer)) == 8);
+  EXPECT(poll(&poll_fd, 1, 0) == 1);
+  EXPECT(read(events, buffer, sizeof(buffer)) == 8);
+  EXPECT(poll(&poll_fd, 1, 0) == 0);
+  // Blocking: another thread raises.
+  std::thread raiser([&] {
+    struct pollfd nothing = {-1, 0, 0};
+    poll(&nothing, 1, 20);
+    ioctl(fd, kRaise, 1);
+  });
+  EXPECT(read(events, buffer, sizeof(buffer)) == 8);
+  raiser.join();
+  EXPECT(poll(&poll_fd, 1, 0) == 0);
+  EXPECT(fcntl(events, F_SETFL, O_NONBLOCK) == 0);
+  EXPECT_ERRNO(static_cast<int>(read(events, buffer, sizeof(buffer))), EAGAIN);
+  // A signal handler without SA_RESTART ends a blocking read.
+  EXPECT(fcntl(events, F_SETFL, 0) == 0);
+  struct sigaction action = {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGALRM, &action, nullptr);
+  const struct itimerval soon = {{0, 0}, {0, 20000}};
+  setitimer(ITIMER_REAL, &soon, nullptr);
+  EXPECT_ERRNO(static_cast<int>(read(events, buffer, sizeof(buffer))), EINTR);
+}
+
+void Mappings() {
+  const int fd = OpenDevice();
+  const long before = ioctl(fd, kUnmapped, 0);
+  const auto ended = [&] { return ioctl(fd, kUnmapped, 0) - before; };
+  char* map = static_cast<char*>(mmap(nullptr, 16384, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 4096));
+  EXPECT(map != MAP_FAILED);
+  map[0] = 'm';
+  char* twin = static_cast<char*>(mmap64(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 4096));
+  EXPECT(twin != MAP_FAILED && twin[0] == 'm');
+  EXPECT(munmap(map, 4096) == 0 && ended() == 0);
+  EXPECT(munmap(map + 8192, 4096) == 0 && ended() == 0);
+  EXPECT(munmap(map, 16384) == 0 && ended() == 1);
+  void* over = mmap(twin, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  EXPECT(over == twin && ended() == 2);
+  map = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  void* moved = mremap(map, 8192, 8192, MREMAP_MAYMOVE | MREMAP_FIXED, over);
+  EXPECT(moved == over && ended() == 2);
+  EXPECT(munmap(map, 8192) == 0 && ended() == 2);
+  EXPECT(munmap(moved, 8192) == 0 && ended() == 3);
+  EXPECT(mmap(nullptr, 64, PROT_READ, MAP_SHARED, fd, 12345) == MAP_FAILED && errno == EINVAL);
+  EXPECT(mmap(nullptr, 0, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED && errno == EINVAL);
+}
+
+void Netlink() {
+  EXPECT_ERRNO(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 20), EPROTONOSUPPORT);
+  EXPECT(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0) >= 0);
+}
+
+void Forks() {
+  const int fd = OpenDevice();
+  EXPECT(Works(fd));
+  for (int round = 0; round < 3; ++round) {
+    const pid_t child = fork();
+    if (child == 0) {
+      const int mine = OpenDevice();
+      EXPECT(Works(fd) && Works(mine));
+      std::thread([&] { EXPECT(Works(fd)); }).join();
+      _exit(failures != 0);
+    }
+    EXPECT(Works(fd));
+    int status = -1;
+    waitpid(child, &status, 0);
+    EXPECT(status == 0);
+  }
+  // The vfork child's closes are its own.
+  const pid_t child = vfork();
+  if (child == 0) {
+    close(fd);
+    _exit(0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT(status == 0 && Works(fd));
+  EXPECT(OpenFiles(fd) == 1);
+}
+
+void Exec(const char* self) {
+  const int fd = open(kDevice, O_RDWR);
+  EXPECT(Works(fd));
+  char number[16];
+  snprintf(number, sizeof(number), "%d", fd);
+  execl(self, self, "after-exec", number, nullptr);
+  EXPECT(!"exec failed");
+}
+
+void AfterExec(int fd) {
+  struct stat st;
+  EXPECT(Works(fd));
+  EXPECT(fstat(fd, &st) == 0 && S_ISCHR(st.st_mode));
+  EXPECT(OpenFiles(fd) == 1);
+}
+
+void Threads() {
+  const int fd = OpenDevice();
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int i = 0; i < 6; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) {
+        const int mine = open(kDevice, O_RDWR | O_CLOEXEC);
+        if (mine >= 0 && Works(mine) && Works(fd) && close(mine) == 0) ++good;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT(good == 6 * 200);
+  EXPECT(OpenFiles(fd) == 1);
+  // More threads than slots one after another: each gives its slot back.
+  for (int i = 0; i < 300; ++i) std::thread([&] { good += Works(fd) ? 1 : 0; }).join();
+  EXPECT(good == 6 * 200 + 300);
+}
+
+int signal_fd = -1;
+std::atomic<int> signal_good{0};
+std::atomic<int> signal_count{0};
+
+// Calls from a signal handler, while the same thread is in a call.
+void Signals() {
+  signal_fd = OpenDevice();
+  struct sigaction action = {};
+  action.sa_handler = [](int) {
+    const int saved = errno;
+    ++signal_count;
+    if (Works(signal_fd)) ++signal_good;
+    errno = saved;
+  };
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &action, nullptr);
+  const struct itimerval often = {{0, 500}, {0, 500}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  int good = 0;
+  int rounds = 0;
+  for (; signal_count < 100; ++rounds) {
+    const int mine = open(kDevice, O_RDWR);
+    if (mine >= 0 && Works(mine)) ++good;
+    close(mine);
+  }
+  const struct itimerval never = {};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  EXPECT(good == rounds);
+  EXPECT(signal_good == signal_count);
+}
+
+// POST_SEND as the rxe provider writes it.
+ssize_t Ring(int fd, uint32_t handle, uint32_t* response) {
+  uint32_t words[8] = {28, 8 | 1 << 16, 0, 0, handle, 0, 0, 128};
+  const auto address = reinterpret_cast<uintptr_t>(response);
+  memcpy(&words[2], &address, sizeof(address));
+  return write(fd, words, sizeof(words));
+}
+
+void Doorbell() {
+  const int fd = open("/dev/infiniband/uverbs0", O_RDWR);
+  uint32_t bad_wr = 7;
+  EXPECT(Ring(fd, 5, &bad_wr) == 32 && bad_wr == 0);
+  EXPECT(ioctl(fd, kSlowDoorbells, 0) == 1);
+  for (int round = 0; round < 10; ++round) {
+    bad_wr = 7;
+    EXPECT(Ring(fd, 5, &bad_wr) == 32 && bad_wr == 0);
+  }
+  EXPECT(ioctl(fd, kSlowDoorbells, 0) == 1);  // the machine saw the first only
+  EXPECT(ioctl(fd, kRungDoorbells, 0) == 10);
+  EXPECT(ioctl(fd, kSetQpState, 2) == 0);  // RTR
+  bad_wr = 7;
+  EXPECT(Ring(fd, 5, &bad_wr) == -1 && errno == EINVAL && bad_wr == 0);
+  EXPECT(ioctl(fd, kSetQpState, 3) == 0);
+  // Another handle, a response that is not on the stack: the machine's.
+  EXPECT_ERRNO(static_cast<int>(Ring(fd, 6, &bad_wr)), ENOENT);
+  EXPECT_ERRNO(static_cast<int>(Ring(fd, 5, reinterpret_cast<uint32_t*>(8))), EFAULT);
+  static uint32_t elsewhere = 7;
+  EXPECT(Ring(fd, 5, &elsewhere) == 32 && elsewhere == 0 && ioctl(fd, kSlowDoorbells, 0) == 4);
+  // Another thread and a forked child ring for themselves; a copy of the descriptor is the same file.
+  std::thread([&] { EXPECT(Ring(dup(fd), 5, &bad_wr) == 32); }).join();
+  EXPECT(ioctl(fd, kSlowDoorbells, 0) == 5);  // `bad_wr` is on the other thread's stack
+  const pid_t child = fork();
+  if (child == 0) {
+    uint32_t mine = 7;
+    EXPECT(Ring(fd, 5, &mine) == 32 && mine == 0);
+    EXPECT(ioctl(fd, kSlowDoorbells, 0) == 5);
+    _exit(failures != 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT(status == 0 && ioctl(fd, kRungDoorbells, 0) == 11);
+}
+
+// The machine is killed while this call waits.
+void Death() {
+  const int fd = OpenDevice();
+  const int events = ioctl(fd, kEventFile, 0);
+  std::thread reader([&] {
+    char buffer[8];
+    const ssize_t got = read(events, buffer, sizeof(buffer));
+    if (got != -1 || errno != ENODEV) ++failures, fprintf(stderr, "probe: read gave %zd, errno %d\n", got, errno);
+  });
+  printf("ready\n");
+  fflush(stdout);
+  EXPECT_ERRNO(ioctl(fd, kHang, 0), ENODEV);
+  reader.join();
+  uint64_t value = 0;
+  EXPECT_ERRNO(ioctl(fd, kEcho, &value), ENODEV);
+  EXPECT(open(kDevice, O_RDWR) == -1);
+  EXPECT(close(fd) == 0);
+  EXPECT(open("/dev/null", O_RDWR) >= 0);
+}
+
+// Nothing in /sys, /dev or virtual was touched: no connection is made.
+void Idle() {
+  FILE* file = fopen("/etc/passwd", "r");
+  EXPECT(file != nullptr);
+  if (file != nullptr) fclose(file);
+  struct stat st;
+  EXPECT(stat("/proc/self/status", &st) == 0);
+}
+
+// Without a machine.
+void Absent() {
+  EXPECT_ERRNO(open(kDevice, O_RDWR), ENOENT);
+  EXPECT_ERRNO(access(kRxe, F_OK), ENOENT);
+  EXPECT(!List("/dev").contains("hl0") && List("/dev").contains("null"));
+  EXPECT(socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 2;
+  const std::string name = argv[1];
+  if (name == "nodes")
+    Nodes();
+  else if (name == "attributes")
+    Attributes();
+  else if (name == "folders")
+    Folders();
+  else if (name == "proc-links")
+    ProcLinks();
+  else if (name == "copies")
+    Copies();
+  else if (name == "close-all")
+    CloseAll();
+  else if (name == "rights")
+    Rights();
+  else if (name == "events")
+    Events();
+  else if (name == "mappings")
+    Mappings();
+  else if (name == "netlink")
+    Netlink();
+  else if (name == "forks")
+    Forks();
+  else if (name == "exec")
+    Exec(argv[0]);
+  else if (name == "after-exec" && argc > 2)
+    AfterExec(atoi(argv[2]));
+  else if (name == "threads")
+    Threads();
+  else if (name == "signals")
+    Signals();
+  else if (name == "doorbell")
+    Doorbell();
+  else if (name == "death")
+    Death();
+  else if (name == "idle")
+    Idle();
+  else if (name == "absent")
+    Absent();
+  else
+    return 2;
+  return failures == 0 ? 0 : 1;
+}
