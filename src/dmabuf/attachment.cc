@@ -24,7 +24,8 @@ Result<std::unique_ptr<DmaBufAttachment>> DmaBufAttachment::Create(Ref<DmaBuf> d
   attachment->listed_ = true;
   if (attachment->dynamic() == buffer.ops().dynamic()) return attachment;
 
-  // One side cannot follow a move: the mapping is made now and kept, and a dynamic exporter's memory is pinned under it.
+  // One side cannot follow a move: the mapping is made now and kept, and a dynamic exporter's memory is pinned under
+  // it.
   if (buffer.ops().dynamic()) CW_CHECK(attachment->PinLocked());
   // A failure from here on ends in the destructor, which is dma_buf_detach(). The mutex is recursive, and `lock` is
   // destroyed before `attachment`: detach's own part without resv stays without it.

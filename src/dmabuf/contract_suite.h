@@ -26,13 +26,13 @@ namespace causeway::dmabuf {
 class ExporterFixture {
  public:
   virtual ~ExporterFixture() = default;
-  virtual Ref<DmaBuf> Export() = 0;         // a new buffer
-  virtual bool MemoryHeld() = 0;            // the exporter keeps the memory of some buffer
-  virtual void OwnerLeaves() {}             // the exporting program closes and forgets all it can
+  virtual Ref<DmaBuf> Export() = 0;  // a new buffer
+  virtual bool MemoryHeld() = 0;     // the exporter keeps the memory of some buffer
+  virtual void OwnerLeaves() {}      // the exporting program closes and forgets all it can
   virtual const pci::Function& Importer() = 0;
   virtual const pci::Function* Unreachable() { return nullptr; }  // an importer that the exporter must refuse
   virtual bool dynamic() const { return false; }
-  virtual void Move(DmaBuf&) {}             // dynamic only; called without resv
+  virtual void Move(DmaBuf&) {}  // dynamic only; called without resv
 };
 
 struct ExporterCase {

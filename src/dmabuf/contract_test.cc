@@ -18,9 +18,8 @@ class FakeFixture : public ExporterFixture {
     EXPECT_EQ(state_->pinned, 0);
   }
   Ref<DmaBuf> Export() override {
-    auto dmabuf = DmaBuf::Export({.exporter_name = "fake",
-                                  .size = 8 * kPageSize,
-                                  .ops = std::make_unique<FakeExporter>(state_, dynamic_)});
+    auto dmabuf = DmaBuf::Export(
+        {.exporter_name = "fake", .size = 8 * kPageSize, .ops = std::make_unique<FakeExporter>(state_, dynamic_)});
     CW_INVARIANT(dmabuf.has_value());
     return *dmabuf;
   }
@@ -46,7 +45,8 @@ const ExporterCase kDynamic{"dynamic", [] { return std::make_unique<FakeFixture>
 INSTANTIATE_TEST_SUITE_P(Fake, DmaBufContract, testing::Combine(testing::Values(kStatic, kDynamic), kEveryImporter),
                          [](const auto& parameter) {
                            return std::get<0>(parameter.param).name +
-                                  (std::get<1>(parameter.param) == ImporterKind::kPinned ? "_Pinned" : "_DynamicImporter");
+                                  (std::get<1>(parameter.param) == ImporterKind::kPinned ? "_Pinned"
+                                                                                         : "_DynamicImporter");
                          });
 
 }  // namespace

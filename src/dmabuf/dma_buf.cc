@@ -18,8 +18,8 @@ namespace {
 
 std::atomic<uint64_t> next_inode{1};  // dma_buf_getfile()'s dmabuf_inode
 
-// strndup_user(): at most `limit` bytes with the NUL. errors: EFAULT; EINVAL no NUL within the limit. Reads up to a page's
-// end at a time, so that a name that ends just below an unmapped page is read.
+// strndup_user(): at most `limit` bytes with the NUL. errors: EFAULT; EINVAL no NUL within the limit. Reads up to a
+// page's end at a time, so that a name that ends just below an unmapped page is read.
 Result<std::string> ReadUserString(kernel::UserMemory& memory, uint64_t address, uint64_t limit) {
   std::string text;
   while (text.size() < limit) {
@@ -92,7 +92,8 @@ Result<int64_t> DmaBuf::Ioctl(kernel::Task& task, uint32_t request, uint64_t arg
     }
     case uapi::kDmaBufSetNameA:
     case uapi::kDmaBufSetNameB: {
-      // dma_buf_set_name(). The number's two sizes are an accident of 32-bit Android; the argument is the string itself.
+      // dma_buf_set_name(). The number's two sizes are an accident of 32-bit Android; the argument is the string
+      // itself.
       CW_TRY(auto name, ReadUserString(task.memory(), arg, uapi::kDmaBufNameLen));
       const std::lock_guard lock(resv_mutex_);
       name_ = std::move(name);
@@ -122,8 +123,8 @@ kernel::FileStat DmaBuf::Stat() const { return {.mode = S_IRUSR | S_IWUSR, .size
 // dmabuffs_dname().
 std::string DmaBuf::Name() const { return "/dmabuf:" + name(); }
 
-// dma_buf_show_fdinfo(). Deviation: `count` sees one holder for all descriptors of programs together, where Linux counts
-// each process that has one; attachments count as in Linux.
+// dma_buf_show_fdinfo(). Deviation: `count` sees one holder for all descriptors of programs together, where Linux
+// counts each process that has one; attachments count as in Linux.
 std::string DmaBuf::FdInfo() const {
   // The caller's own reference is left out, as the one procfs takes.
   const uint32_t count = std::max(ref_count_for_report(), 2u) - 1;

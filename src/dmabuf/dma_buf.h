@@ -8,8 +8,8 @@
 //   Attach() --ok--> attachment --Map()--> scatterlist of DMA addresses --~Mapping--> attachment --~DmaBufAttachment
 //
 // A pinned importer (no move_notify) pins before it maps; a dynamic importer is told by move_notify that its mapping is
-// void and maps again. Locking: resv is the buffer's reservation lock; map, unmap, pin, unpin and move_notify run with it
-// held, attach and detach of an exporter without (dma-buf.c, "DOC: locking convention").
+// void and maps again. Locking: resv is the buffer's reservation lock; map, unmap, pin, unpin and move_notify run with
+// it held, attach and detach of an exporter without (dma-buf.c, "DOC: locking convention").
 #pragma once
 
 #include <atomic>
@@ -135,9 +135,9 @@ class DmaBufMapping {
 // memory lives until the last importer lets go, whatever happens to the descriptors.
 class DmaBufAttachment {
  public:
-  // dma_buf_dynamic_attach(). Fails as the exporter's Attach() fails. When one side is dynamic and the other is not, the
-  // mapping is made here and kept until detach (with a pin, if the exporter is the dynamic one), so map errors show at
-  // attach. Takes resv: the caller must not hold it.
+  // dma_buf_dynamic_attach(). Fails as the exporter's Attach() fails. When one side is dynamic and the other is not,
+  // the mapping is made here and kept until detach (with a pin, if the exporter is the dynamic one), so map errors show
+  // at attach. Takes resv: the caller must not hold it.
   static Result<std::unique_ptr<DmaBufAttachment>> Create(Ref<DmaBuf> dmabuf, const pci::Function& importer,
                                                           ImporterOps ops = {});
   ~DmaBufAttachment();
@@ -145,7 +145,8 @@ class DmaBufAttachment {
   // dma_buf_pin() / dma_buf_unpin(). The caller holds resv.
   Status PinLocked();
   void UnpinLocked();
-  // dma_buf_map_attachment(). Page-aligned entries that sum to the buffer's size. The mapping dies before its attachment.
+  // dma_buf_map_attachment(). Page-aligned entries that sum to the buffer's size. The mapping dies before its
+  // attachment.
   Result<std::unique_ptr<DmaBufMapping>> Map(Direction direction);
 
   DmaBuf& dmabuf() { return *dmabuf_; }
@@ -166,7 +167,7 @@ class DmaBufAttachment {
   const pci::Function& importer_;  // outlives every attachment: functions go after files
   const ImporterOps ops_;
   bool listed_ = false;
-  uint32_t pins_ = 0;  // PinLocked() calls not undone; guarded by resv
+  uint32_t pins_ = 0;                    // PinLocked() calls not undone; guarded by resv
   std::optional<SgTable> static_table_;  // mapped at attach: one side dynamic, the other not (attachment->sgt)
 };
 

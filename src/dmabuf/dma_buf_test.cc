@@ -21,7 +21,9 @@ constexpr uint64_t kUnmapped = 0x900000;
 
 class DmaBufFile : public testing::Test {
  protected:
-  DmaBufFile() : state_(std::make_shared<FakeExporterState>()), dmabuf_(Make(false)) { task_.user.Map(kUser, kPageSize); }
+  DmaBufFile() : state_(std::make_shared<FakeExporterState>()), dmabuf_(Make(false)) {
+    task_.user.Map(kUser, kPageSize);
+  }
 
   Ref<DmaBuf> Make(bool is_dynamic, uint64_t size = 4 * kPageSize) {
     auto dmabuf = DmaBuf::Export(
@@ -52,14 +54,10 @@ TEST_F(DmaBufFile, SyncErrnoTable) {
     uint64_t flags;
     int want;
   } kCases[] = {
-      {"start read", 1, 0},
-      {"start write", 2, 0},
-      {"start both", 3, 0},
-      {"end both", 7, 0},
-      {"no direction", 0, EINVAL},
-      {"end without direction", 4, EINVAL},
-      {"unknown bit", 3 | 8, EINVAL},
-      {"unknown high bit", 3 | uint64_t{1} << 63, EINVAL},
+      {"start read", 1, 0},           {"start write", 2, 0},
+      {"start both", 3, 0},           {"end both", 7, 0},
+      {"no direction", 0, EINVAL},    {"end without direction", 4, EINVAL},
+      {"unknown bit", 3 | 8, EINVAL}, {"unknown high bit", 3 | uint64_t{1} << 63, EINVAL},
   };
   for (const auto& c : kCases) {
     SCOPED_TRACE(c.name);
@@ -109,11 +107,12 @@ TEST_F(DmaBufFile, SeekTellsTheSizeAndNothingElse) {
 
 TEST_F(DmaBufFile, ReadWriteAndMmapAreRefused) {
   bool drained = false;
-  EXPECT_EQ(dmabuf_->Read(task_, kUser, 1, &drained).error(), Errno(EINVAL));   // vfs_read(): no FMODE_CAN_READ
-  EXPECT_EQ(dmabuf_->Write(task_, kUser, 1).error(), Errno(EINVAL));            // vfs_write()
+  EXPECT_EQ(dmabuf_->Read(task_, kUser, 1, &drained).error(), Errno(EINVAL));     // vfs_read(): no FMODE_CAN_READ
+  EXPECT_EQ(dmabuf_->Write(task_, kUser, 1).error(), Errno(EINVAL));              // vfs_write()
   EXPECT_EQ(dmabuf_->Mmap(task_, {.length = kPageSize}).error(), Errno(EINVAL));  // dma_buf_mmap_internal(): no mmap op
   EXPECT_EQ(dmabuf_->Mmap(task_, {.length = 5 * kPageSize}).error(), Errno(EINVAL));
-  EXPECT_EQ(dmabuf_->Mmap(task_, {.length = kPageSize, .offset = ~uint64_t{0} & ~(kPageSize - 1)}).error(), Errno(EINVAL));
+  EXPECT_EQ(dmabuf_->Mmap(task_, {.length = kPageSize, .offset = ~uint64_t{0} & ~(kPageSize - 1)}).error(),
+            Errno(EINVAL));
 }
 
 // dma_buf_show_fdinfo(), dma_buf_getfile().
@@ -164,8 +163,7 @@ TEST_F(DmaBufFile, FailedAttachLeavesNothing) {
 }
 
 TEST_F(DmaBufFile, MappingKeptSinceAttachServesEveryMap) {
-  auto attachment =
-      DmaBufAttachment::Create(dmabuf_, machine_.nic(), {.move_notify = [](DmaBufAttachment&) {}});
+  auto attachment = DmaBufAttachment::Create(dmabuf_, machine_.nic(), {.move_notify = [](DmaBufAttachment&) {}});
   ASSERT_TRUE(attachment.has_value());
   EXPECT_EQ(state_->mapped, 1);
   auto mapping = (*attachment)->Map(Direction::kToDevice);

@@ -22,7 +22,8 @@ struct FakeExporterState {
 
 class FakeExporter : public DmaBufOps {
  public:
-  FakeExporter(std::shared_ptr<FakeExporterState> state, bool is_dynamic) : state_(std::move(state)), dynamic_(is_dynamic) {
+  FakeExporter(std::shared_ptr<FakeExporterState> state, bool is_dynamic)
+      : state_(std::move(state)), dynamic_(is_dynamic) {
     state_->alive = true;
   }
   ~FakeExporter() override { state_->alive = false; }

@@ -71,7 +71,7 @@ void FileTable::ReleaseAll() {
   }
 }
 
-Result<UniqueFd> FileTable::Install(Ref<File> file, uint32_t flags, uint32_t access, pid_t opener) {
+Result<FileTable::Installed> FileTable::Install(Ref<File> file, uint32_t flags, uint32_t access, pid_t opener) {
   if (file->id() != 0) return Err(EEXIST);
   const int type = SOCK_SEQPACKET | SOCK_CLOEXEC;
   int ends[2];
@@ -105,7 +105,7 @@ Result<UniqueFd> FileTable::Install(Ref<File> file, uint32_t flags, uint32_t acc
     Drop(id);
     return error;
   }
-  return program_end;
+  return Installed{std::move(program_end), id};
 }
 
 void FileTable::Drop(FileId id) {

@@ -41,10 +41,14 @@ class FileTable : public Readiness {
   // What the file may be used for: open()'s access mode. Files that no open() made are not restricted here.
   static constexpr uint32_t kAnyAccess = ~uint32_t{0};
 
-  // Gives the file its id and its socket pair; returns the program's end. `flags`: O_NONBLOCK counts. The machine holds
-  // the file until that end and all its copies are closed. errors: EMFILE, ENFILE of the machine; EEXIST the file has
-  // its descriptor already.
-  Result<UniqueFd> Install(Ref<File> file, uint32_t flags, uint32_t access, pid_t opener);
+  struct Installed {
+    UniqueFd end;  // the program's
+    FileId id;
+  };
+  // Gives the file its id and its socket pair. `flags`: O_NONBLOCK counts. The machine holds the file until the
+  // program's end and all its copies are closed: from here on another thread may release it.
+  // errors: EMFILE, ENFILE of the machine; EEXIST the file has its descriptor already.
+  Result<Installed> Install(Ref<File> file, uint32_t flags, uint32_t access, pid_t opener);
   struct Opened {
     Ref<File> file;
     uint32_t access = kAnyAccess;

@@ -33,10 +33,10 @@ class FileTableTest : public testing::Test {
  protected:
   UniqueFd Install(std::binary_semaphore* done = nullptr, uint32_t flags = 0) {
     Ref<File> file = MakeRef<CountedFile>(released_, done);
-    auto fd = files_.Install(file, flags, FileTable::kAnyAccess, 1);
-    EXPECT_TRUE(fd);
-    last_ = file->id();
-    return std::move(*fd);
+    auto installed = files_.Install(std::move(file), flags, FileTable::kAnyAccess, 1);
+    EXPECT_TRUE(installed);
+    last_ = installed->id;
+    return std::move(installed->end);
   }
   static bool Readable(const UniqueFd& fd) {
     struct pollfd poll = {fd.get(), POLLIN, 0};
@@ -179,7 +179,7 @@ TEST_F(FileTableTest, EveryFileIsReleasedWithTheTable) {
   std::atomic<int> released = 0;
   {
     FileTable files("dead");
-    fd = std::move(*files.Install(MakeRef<CountedFile>(released, nullptr), 0, 0, 1));
+    fd = std::move(files.Install(MakeRef<CountedFile>(released, nullptr), 0, 0, 1)->end);
   }
   EXPECT_EQ(released, 1);
   struct pollfd poll = {fd.get(), POLLIN, 0};

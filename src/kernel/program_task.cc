@@ -32,9 +32,8 @@ Result<int> ProgramTask::Send(UniqueFd descriptor, ipc::FileKind kind, FileId id
 
 Result<int> ProgramTask::InstallOpened(Ref<File> file, uint32_t flags, uint32_t access) {
   const ipc::FileKind kind = file->kind();
-  File* const identity = file.get();  // the table holds the file from here on
-  CW_TRY(UniqueFd descriptor, files_.Install(std::move(file), flags, access, pid()));
-  auto fd = Send(std::move(descriptor), kind, identity->id(), flags, false);
+  CW_TRY(auto installed, files_.Install(std::move(file), flags, access, pid()));
+  auto fd = Send(std::move(installed.end), kind, installed.id, flags, false);
   // No descriptor is left then, so the table sees the hangup; its release must not run here, under the driver's locks.
   if (!fd) install_failed_ = true;
   return fd;

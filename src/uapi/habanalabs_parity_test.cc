@@ -12,8 +12,8 @@ namespace {
 namespace ours = causeway::uapi;
 
 #define SAME_FIELD(type, field) static_assert(offsetof(ours::type, field) == offsetof(::type, field))
-#define SAME_FIELD_SIZE(type, field)                                         \
-  SAME_FIELD(type, field);                                                   \
+#define SAME_FIELD_SIZE(type, field) \
+  SAME_FIELD(type, field);           \
   static_assert(sizeof(ours::type::field) == sizeof(::type::field))
 #define SAME_SIZE(type) static_assert(sizeof(ours::type) == sizeof(::type))
 

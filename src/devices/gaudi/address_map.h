@@ -24,8 +24,8 @@ constexpr uint64_t kGiB = uint64_t{1} << 30;
 struct AddressMap {
   uint64_t cfg_base, cfg_size;
   uint64_t sram_base, sram_size;
-  uint64_t dram_base;        // physical
-  uint64_t hbm_stack_bytes;  // of each HBM stack
+  uint64_t dram_base;             // physical
+  uint64_t hbm_stack_bytes;       // of each HBM stack
   uint64_t bar0_size, bar2_size;  // BAR4 is the board's choice
 };
 constexpr AddressMap kGaudiMap = {

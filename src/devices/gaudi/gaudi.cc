@@ -52,9 +52,8 @@ Board::Board(const BoardSpec& spec, const pci::Function& function, ipc::MemoryTa
 Result<std::unique_ptr<Board>> Board::Create(const BoardSpec& spec, const pci::Function& function, pci::Bus& bus,
                                              ipc::MemoryTable& memories) {
   const pci::Identity& identity = function.identity();
-  const bool known = spec.asic == Asic::kGaudi2
-                         ? identity.device == kDeviceGaudi2
-                         : identity.device == kDeviceGaudi || identity.device == kDeviceGaudiSec;
+  const bool known = spec.asic == Asic::kGaudi2 ? identity.device == kDeviceGaudi2
+                                                : identity.device == kDeviceGaudi || identity.device == kDeviceGaudiSec;
   if (identity.vendor != kVendor || !known) return Err(ENODEV);
   if (spec.asic == Asic::kGaudi2 && spec.hbm_stacks != 5 && spec.hbm_stacks != 6) return Err(ENODEV);
   // gaudi_early_init(), gaudi2_early_init(): the fixed BARs have the size the driver was built for.

@@ -2,7 +2,8 @@
 // The device model of a Gaudi or Gaudi2 board as far as memory goes: its HBM behind BAR4, and what its management
 // processor (CPU-CP) answers. It knows no kernel, no process and no ioctl.
 //
-//   bus address of BAR4 ---> HBM byte 0 of a sparse memory object (ipc/memory_table.h): what is never touched costs nothing
+//   bus address of BAR4 ---> HBM byte 0 of a sparse memory object (ipc/memory_table.h): what is never touched costs
+//   nothing
 //
 // Runs on: any thread.
 #pragma once
@@ -27,8 +28,8 @@ struct BoardSpec {
   std::string serial;
 };
 
-// What the firmware tells a driver that asks (struct cpucp_info and the boot-loader's version strings). Version texts are
-// this model's own; their form is the one clients parse ("major.minor.sub-...").
+// What the firmware tells a driver that asks (struct cpucp_info and the boot-loader's version strings). Version texts
+// are this model's own; their form is the one clients parse ("major.minor.sub-...").
 struct FirmwareInfo {
   std::string uboot_version;
   std::string preboot_version;
@@ -69,7 +70,7 @@ class Board {
   uint64_t max_power_mw() const;
   void set_max_power_mw(uint64_t value);
   uint64_t power_mw() const { return firmware_.dc_power_default; }  // no engine runs: the idle draw
-  uint32_t max_clock_mhz() const;                                    // MME PLL
+  uint32_t max_clock_mhz() const;                                   // MME PLL
   void set_max_clock_mhz(uint32_t value);
   uint32_t clock_mhz() const { return max_clock_mhz(); }
   // PSOC timestamp counter: ns since power-up.

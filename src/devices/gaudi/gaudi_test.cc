@@ -43,7 +43,8 @@ TEST(GaudiBoard, RefusesOtherDevices) {
 
 TEST(GaudiBoard, FirmwareVersionsBeginWithNumbersClientsParse) {
   FakeMachine machine;
-  auto board = Board::Create({.asic = Asic::kGaudi, .serial = "SN1"}, machine.gaudi(), machine.bus(), machine.memories());
+  auto board =
+      Board::Create({.asic = Asic::kGaudi, .serial = "SN1"}, machine.gaudi(), machine.bus(), machine.memories());
   ASSERT_TRUE(board.has_value());
   EXPECT_TRUE((*board)->firmware().preboot_version.starts_with("1.11.0"));
   EXPECT_EQ((*board)->firmware().card_name, "HL205");

@@ -48,7 +48,7 @@ AsicProperties Gaudi2(Flavour flavour, uint32_t hbm_stacks) {
   AsicProperties p{};
   p.asic = gaudi::Asic::kGaudi2;
   p.dram_base_address = map.dram_base;
-  p.dram_page_size = hbm_stacks * 128 * kMiB;  // 768 MiB; 640 MiB with a binned stack
+  p.dram_page_size = hbm_stacks * 128 * kMiB;                   // 768 MiB; 640 MiB with a binned stack
   p.dram_user_base_address = map.dram_base + p.dram_page_size;  // the first page is the driver's
   p.dram_end_address = map.dram_base + hbm;
   p.dram_supports_virtual_memory = true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All MEMORY ops are safe to call concurrently from threads that share the descriptor, and opens race cleanly. Run under
-// the tsan preset.
+// All MEMORY ops are safe to call concurrently from threads that share the descriptor, and opens race cleanly. Run
+// under the tsan preset.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -41,8 +41,7 @@ TEST(HlConcurrency, ThreadsOfOneDescriptorAllocateMapExportAndFree) {
       {
         auto dmabuf = DynamicRefCast<dmabuf::DmaBuf>(task.files.at(out.fd));
         task.Close(out.fd);
-        auto attachment =
-            dmabuf::DmaBufAttachment::Create(dmabuf, harness.machine.nic(), {.allow_peer2peer = true});
+        auto attachment = dmabuf::DmaBufAttachment::Create(dmabuf, harness.machine.nic(), {.allow_peer2peer = true});
         if (!attachment || !(*attachment)->Map(dmabuf::Direction::kBidirectional)) ++failures;
       }
       if (!memory({.unmap = {.device_virt_addr = va}, .op = uapi::kHlMemOpUnmap}, &out)) ++failures;

@@ -12,8 +12,7 @@ constexpr uint64_t kHugePageSize = uint64_t{2} << 20;  // pmmu_huge.page_size
 
 }  // namespace
 
-HlCtx::HlCtx(HlDevice& device)
-    : device_(device), host_(device.properties().host), dram_(device.properties().dram) {
+HlCtx::HlCtx(HlDevice& device) : device_(device), host_(device.properties().host), dram_(device.properties().dram) {
   // hl_vm_ctx_init(), hl_cb_va_pool_init(), gaudi2_map_virtual_msix_doorbell_memory(): what the driver takes first.
   const AsicProperties& properties = device.properties();
   CW_INVARIANT(host_.Reserve(properties.host.start, properties.host_reserved_at_start).has_value());
@@ -72,8 +71,8 @@ Result<uint64_t> HlCtx::MapHost(kernel::Task& task, uint64_t address, uint64_t s
 Result<uint64_t> HlCtx::MapDevice(uint32_t handle, uint64_t hint, uint32_t flags) {
   const std::lock_guard lock(mutex_);
   CW_TRY(auto pack, device_.MapMemory(*this, handle));
-  const auto va = dram_.Get(pack->total_size, hint, device_.properties().dram_page_size,
-                            (flags & uapi::kHlMemForceHint) != 0);
+  const auto va =
+      dram_.Get(pack->total_size, hint, device_.properties().dram_page_size, (flags & uapi::kHlMemForceHint) != 0);
   if (!va) {
     device_.UnmapMemory(*pack);
     return Err(va.error());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The address space of one open of a compute node: struct hl_ctx with its hl_vm part. Counted as the kernel counts it;
-// its destructor is hl_ctx_do_release(): everything still mapped is unmapped, owned device memory is freed, and the node
-// can be opened again.
+// its destructor is hl_ctx_do_release(): everything still mapped is unmapped, owned device memory is freed, and the
+// node can be opened again.
 #pragma once
 
 #include <atomic>
@@ -59,7 +59,7 @@ class HlCtx : public RefCounted {
     uint32_t export_cnt = 0;
   };
 
-  HlDevice& device_;  // outlives every file
+  HlDevice& device_;          // outlives every file
   mutable std::mutex mutex_;  // guards what follows; before HlDevice::mutex_
   VaRange host_;
   VaRange dram_;

@@ -3,7 +3,8 @@
 //
 //   HlFile (compute node) --holds--> HlCtx <--holds-- dma-bufs of E1      HlFile <--holds-- dma-bufs of E4
 //
-//   closed --OpenCompute()--> active --last reference on the file--> in release --last reference on the context--> closed
+//   closed --OpenCompute()--> active --last reference on the file--> in release --last reference on the context-->
+//   closed
 //
 // With rules E4 a live dma-buf keeps the file, so other opens get EBUSY; with E1 it keeps only the context, so they get
 // EAGAIN (linux hl_device_open()). On Gaudi2 the release ends with a compute reset; no engine state exists here, so it
@@ -41,20 +42,20 @@ class HlFile;
 struct PhysPgPack {
   uint32_t handle = 0;
   uint32_t asid = 0;
-  uint32_t flags = 0;        // HL_MEM_...
-  uint64_t total_size = 0;   // bytes, whole pages
+  uint32_t flags = 0;           // HL_MEM_...
+  uint64_t total_size = 0;      // bytes, whole pages
   std::vector<uint64_t> pages;  // physical addresses, in the order of the allocation
-  uint32_t mapping_cnt = 0;  // guarded by HlDevice::mutex_
+  uint32_t mapping_cnt = 0;     // guarded by HlDevice::mutex_
 };
 
 struct DeviceReport {
-  std::string name;          // of the function: "gaudi0"
+  std::string name;  // of the function: "gaudi0"
   std::string bdf;
-  std::string type;          // "GAUDI2"
-  std::string node;          // "/dev/accel/accel0"
+  std::string type;  // "GAUDI2"
+  std::string node;  // "/dev/accel/accel0"
   std::string control_node;
-  uint32_t status = 0;       // HlDeviceStatus
-  pid_t opener = 0;          // 0: nobody has the compute node open
+  uint32_t status = 0;  // HlDeviceStatus
+  pid_t opener = 0;     // 0: nobody has the compute node open
   bool in_release = false;
   uint64_t dram_used = 0, dram_size = 0;
   uint64_t hbm_resident = 0;  // bytes of host memory that back the HBM
@@ -93,11 +94,13 @@ class HlDevice {
   // alloc_device_memory() and free_device_memory() of an ASIC with virtual device memory.
   Result<uint32_t> AllocateMemory(HlCtx& ctx, uint64_t size, uint32_t flags);
   Status FreeMemory(HlCtx& ctx, uint32_t handle);
-  // Takes one mapping count, so that the memory cannot be freed. errors: EINVAL unknown; EPERM another's and not shared.
+  // Takes one mapping count, so that the memory cannot be freed. errors: EINVAL unknown; EPERM another's and not
+  // shared.
   Result<std::shared_ptr<PhysPgPack>> MapMemory(const HlCtx& ctx, uint32_t handle);
   void UnmapMemory(PhysPgPack& pack);
 
-  // Accounting of Gaudi, whose programs manage device memory themselves: counts what they say, wrapping as they make it.
+  // Accounting of Gaudi, whose programs manage device memory themselves: counts what they say, wrapping as they make
+  // it.
   void AddDramUsed(HlCtx& ctx, uint64_t bytes);
   uint64_t dram_used() const { return dram_used_.load(std::memory_order_relaxed); }
 
@@ -114,8 +117,8 @@ class HlDevice {
  private:
   friend class HlFile;
   friend class HlCtx;
-  void Released();                // hl_device_release() began
-  void CtxReleased(HlCtx& ctx);   // hl_ctx_do_release(): frees what the context owned; the node can be opened again
+  void Released();               // hl_device_release() began
+  void CtxReleased(HlCtx& ctx);  // hl_ctx_do_release(): frees what the context owned; the node can be opened again
   void FreePack(PhysPgPack& pack);
 
   const std::unique_ptr<gaudi::Board> board_;

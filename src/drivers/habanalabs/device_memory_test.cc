@@ -179,7 +179,8 @@ TEST(HlMapHost, ErrnoTable) {
       {"wraps", ~uint64_t{0} - 10, 100, 0, 0, EINVAL, EINVAL, EINVAL},
       {"page-aligned end wraps", ~uint64_t{0} - 100, 50, 0, 0, EINVAL, EINVAL, EINVAL},
       {"not mapped", kUserNothing, kPageSize, 0, 0, EFAULT, EFAULT, EFAULT},
-      {"only the first part is mapped", kUserHost + kUserHostSize - kPageSize, 2 * kPageSize, 0, 0, EFAULT, EFAULT, ENOMEM},
+      {"only the first part is mapped", kUserHost + kUserHostSize - kPageSize, 2 * kPageSize, 0, 0, EFAULT, EFAULT,
+       ENOMEM},
       {"read-only", kUserReadOnly, kPageSize, 0, 0, EFAULT, 0, EFAULT},
       {"good", kUserHost, kPageSize, 0, 0, 0, 0, 0},
       {"unaligned", kUserHost + 5, 10, 0, 0, 0, 0, 0},
@@ -206,7 +207,8 @@ TEST(HlMapHost, ErrnoTable) {
 }
 
 TEST(HlMapHost, FirstAddressesOfBothAsics) {
-  for (const auto& [asic, first] : {std::pair(gaudi::Asic::kGaudi, kFirstHostVa1), {gaudi::Asic::kGaudi2, kFirstHostVa2}}) {
+  for (const auto& [asic, first] :
+       {std::pair(gaudi::Asic::kGaudi, kFirstHostVa1), {gaudi::Asic::kGaudi2, kFirstHostVa2}}) {
     Harness harness({.asic = asic});
     Ref<kernel::File> file = *harness.Open();
     uint64_t a = 0, b = 0, c = 0, d = 0;
@@ -285,7 +287,8 @@ TEST(HlMemory, OtherOpsErrnoTable) {
   for (const auto& c : kCases) {
     Harness harness({.asic = c.asic});
     Ref<kernel::File> file = *harness.Open();
-    uapi::hl_mem_args args{.in = {.map_block = {.block_addr = 0x1000007FF8000000}, .op = c.op, .flags = 3, .ctx_id = 5}};
+    uapi::hl_mem_args args{
+        .in = {.map_block = {.block_addr = 0x1000007FF8000000}, .op = c.op, .flags = 3, .ctx_id = 5}};
     EXPECT_EQ(harness.Memory(*file, args), c.want) << c.op;
     EXPECT_EQ(args.in.ctx_id, 5u);
     if (c.op == uapi::kHlMemOpMapBlock) {

@@ -182,10 +182,9 @@ Result<int> ExportDmaBuf(HlFile& file, kernel::Task& task, uint64_t addr, uint64
     ops = std::make_unique<HlDmaBufOps>(device, held, file.ctx_ref(), std::nullopt, std::move(runs));
   }
   // From here on a failure ends in ~HlDmaBufOps, which undoes everything.
-  CW_TRY(auto dmabuf, dmabuf::DmaBuf::Export({.exporter_name = "habanalabs",
-                                              .size = size,
-                                              .ops = std::move(ops),
-                                              .function = &device.function()}));
+  CW_TRY(auto dmabuf,
+         dmabuf::DmaBuf::Export(
+             {.exporter_name = "habanalabs", .size = size, .ops = std::move(ops), .function = &device.function()}));
   return task.InstallFile(std::move(dmabuf), flags & (O_CLOEXEC | O_NONBLOCK));
 }
 

@@ -7,9 +7,7 @@
 
 namespace causeway::habanalabs {
 
-uint64_t DramPool::free_pages() const {
-  return static_cast<uint64_t>(std::count(used_.begin(), used_.end(), false));
-}
+uint64_t DramPool::free_pages() const { return static_cast<uint64_t>(std::count(used_.begin(), used_.end(), false)); }
 
 std::optional<uint64_t> DramPool::Allocate(uint64_t count) {
   if (count == 0 || count > used_.size()) return std::nullopt;

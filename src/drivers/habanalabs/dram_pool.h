@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pages of device memory: struct hl_vm's dram_pg_pool. Linux's pool is a gen_pool with a granule of 8 MiB and first fit;
-// every request is whole DRAM pages, so a map of pages behaves the same.
+// Pages of device memory: struct hl_vm's dram_pg_pool. Linux's pool is a gen_pool with a granule of 8 MiB and first
+// fit; every request is whole DRAM pages, so a map of pages behaves the same.
 //
 // Not thread safe: guarded by the owning device.
 #pragma once

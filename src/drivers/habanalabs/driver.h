@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The habanalabs driver: binds to accelerators, makes their nodes and sysfs folders. Memory side only: no command buffer
-// or command submission yet, so those ioctl numbers answer as unknown ones do.
+// The habanalabs driver: binds to accelerators, makes their nodes and sysfs folders. Memory side only: no command
+// buffer or command submission yet, so those ioctl numbers answer as unknown ones do.
 //
 //   habanalabs::Driver driver(tree, bus, memories, refusals);
 //   driver.AddDevice({.flavour = Flavour::kAccel, .hbm_stacks = 6, .module_id = 0, .serial = "..."}, *function);
@@ -32,8 +32,8 @@ struct DeviceSpec {
   std::string serial;
 };
 
-// Device numbers. Dynamic majors come from the low end of the kernel's extended dynamic range (384..511), which it hands
-// out from the top. Flavour drm has ACCEL_MAJOR for compute nodes.
+// Device numbers. Dynamic majors come from the low end of the kernel's extended dynamic range (384..511), which it
+// hands out from the top. Flavour drm has ACCEL_MAJOR for compute nodes.
 constexpr uint32_t kAccelMajor = 386;       // flavour accel
 constexpr uint32_t kMiscMajor = 385;        // flavour misc
 constexpr uint32_t kDrmControlMajor = 384;  // flavour drm, control nodes
@@ -44,9 +44,9 @@ class Driver {
   Driver(kernel::Tree& tree, pci::Bus& bus, ipc::MemoryTable& memories, kernel::RefusalLog& refusals);
   ~Driver();
 
-  // hl_pci_probe(): which ASIC it is follows from the function's device id. Devices are numbered in this order, flavours
-  // accel and drm together.
-  // errors: ENODEV no such device, or a revision that the flavour's kernel does not know; those of Board and Tree.
+  // hl_pci_probe(): which ASIC it is follows from the function's device id. Devices are numbered in this order,
+  // flavours accel and drm together. errors: ENODEV no such device, or a revision that the flavour's kernel does not
+  // know; those of Board and Tree.
   Status AddDevice(const DeviceSpec& spec, const pci::Function& function);
 
   // For `causeway ps`.

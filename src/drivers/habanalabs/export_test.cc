@@ -22,7 +22,8 @@ Ref<DmaBuf> Take(Harness& harness, int fd) {
 }
 const dmabuf::ImporterOps kPinned{.allow_peer2peer = true};
 
-// validate_export_params(): Gaudi2 by mapped address. Device with 768 MiB pages, one page mapped, host memory mapped too.
+// validate_export_params(): Gaudi2 by mapped address. Device with 768 MiB pages, one page mapped, host memory mapped
+// too.
 TEST(HlExport, Gaudi2ErrnoTable) {
   for (const Flavour flavour : {Flavour::kAccel, Flavour::kDrm}) {
     Harness harness({.flavour = flavour});
@@ -257,8 +258,8 @@ TEST(HlMapDmaBuf, RefusalTellsWhy) {
   int fd = -1;
   ASSERT_EQ(harness.Export(file, va, kPageSize, 0, &fd), 0);
   const auto dmabuf = Take(harness, fd);
-  const auto far = DmaBufAttachment::Create(
-      dmabuf, harness.machine.far(), {.allow_peer2peer = true, .move_notify = [](DmaBufAttachment&) {}});
+  const auto far = DmaBufAttachment::Create(dmabuf, harness.machine.far(),
+                                            {.allow_peer2peer = true, .move_notify = [](DmaBufAttachment&) {}});
   ASSERT_FALSE(far.has_value());
   EXPECT_EQ(far.error(), Errno(EPERM));
   const auto refusals = harness.refusals.Snapshot();

@@ -48,8 +48,8 @@ constexpr std::array kHandlers = {
     Entry<uapi::kHlMemory, uapi::hl_mem_args, MemoryIoctl>(),
 };
 
-// Copies in, calls, copies out: always, also when the call failed, and never more than the caller's size. A short caller
-// reads as zero-extended, a long one gets its extra bytes back.
+// Copies in, calls, copies out: always, also when the call failed, and never more than the caller's size. A short
+// caller reads as zero-extended, a long one gets its extra bytes back.
 template <typename Call>
 Result<int64_t> CopyInCallCopyOut(kernel::Task& task, uint64_t arg, size_t in, size_t out, const Call& call) {
   alignas(8) std::array<std::byte, kMaxArgument> kdata;

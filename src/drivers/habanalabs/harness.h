@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For unit tests of this driver: one device in a small computer, its nodes in a real tree below a temporary folder, and a
-// made-up program.
+// For unit tests of this driver: one device in a small computer, its nodes in a real tree below a temporary folder, and
+// a made-up program.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,8 +25,8 @@
 
 namespace causeway::habanalabs {
 
-constexpr uint64_t kUserArgs = 0x10000;    // ioctl arguments
-constexpr uint64_t kUserOut = 0x20000;     // INFO results
+constexpr uint64_t kUserArgs = 0x10000;         // ioctl arguments
+constexpr uint64_t kUserOut = 0x20000;          // INFO results
 constexpr uint64_t kUserHost = 0x7f0000000000;  // host memory to map: 2 MiB aligned
 constexpr uint64_t kUserHostSize = 0x400000;
 constexpr uint64_t kUserReadOnly = 0x7f1000000000;
@@ -111,9 +111,7 @@ class Harness {
     args = *task.user.Read<T>(kUserArgs);
     return result ? 0 : result.error().code();
   }
-  int Memory(kernel::File& file, uapi::hl_mem_args& args) {
-    return Ioctl(file, uapi::HlIoctlH(uapi::kHlMemory), args);
-  }
+  int Memory(kernel::File& file, uapi::hl_mem_args& args) { return Ioctl(file, uapi::HlIoctlH(uapi::kHlMemory), args); }
   int Memory(const Ref<kernel::File>& file, const uapi::hl_mem_in& in, uapi::hl_mem_out* out = nullptr) {
     uapi::hl_mem_args args{.in = in};
     const int rc = Memory(*file, args);
@@ -133,14 +131,16 @@ class Harness {
   // The usual steps, which must succeed.
   uint64_t Alloc(const Ref<kernel::File>& file, uint64_t size, uint32_t flags = 0) {
     uapi::hl_mem_out out{};
-    EXPECT_EQ(Memory(file, {.alloc = {.mem_size = size, .page_size = 0}, .op = uapi::kHlMemOpAlloc, .flags = flags}, &out),
-              0);
+    EXPECT_EQ(
+        Memory(file, {.alloc = {.mem_size = size, .page_size = 0}, .op = uapi::kHlMemOpAlloc, .flags = flags}, &out),
+        0);
     return out.handle;
   }
   uint64_t Map(const Ref<kernel::File>& file, uint64_t handle, uint64_t hint = 0, uint32_t flags = 0) {
     uapi::hl_mem_out out{};
     EXPECT_EQ(
-        Memory(file, {.map_device = {.hint_addr = hint, .handle = handle}, .op = uapi::kHlMemOpMap, .flags = flags}, &out),
+        Memory(file, {.map_device = {.hint_addr = hint, .handle = handle}, .op = uapi::kHlMemOpMap, .flags = flags},
+               &out),
         0);
     return out.device_virt_addr;
   }

@@ -188,7 +188,9 @@ Status LastErrOpenDevTime(const InfoCall& call) {
 
 // Records of errors that never happened: zeros, or in later kernels success that leaves the buffer as it was.
 Status CsTimeoutEvent(const InfoCall& call) { return CopyOutStruct(call, uapi::hl_info_cs_timeout_event{}); }
-Status UndefinedOpcodeEvent(const InfoCall& call) { return CopyOutStruct(call, uapi::hl_info_undefined_opcode_event{}); }
+Status UndefinedOpcodeEvent(const InfoCall& call) {
+  return CopyOutStruct(call, uapi::hl_info_undefined_opcode_event{});
+}
 Status RazwiEvent(const InfoCall& call) {
   if (IsMisc(call)) return CopyOutStruct(call, uapi::hl_info_razwi_event_misc{});
   return CheckOut(call);

@@ -95,7 +95,8 @@ TEST(HlInfo, CommonErrnoTable) {
       SCOPED_TRACE(std::string(row.name) + " " + std::string(ToString(flavour)));
       const bool absent = row.accel_only && flavour == Flavour::kMisc;
       const auto ask = [&](uint64_t pointer, uint32_t size, uint32_t pad) {
-        uapi::hl_info_args args{.return_pointer = pointer, .return_size = size, .op = row.op, .dcore_id = 0, .pad = pad};
+        uapi::hl_info_args args{
+            .return_pointer = pointer, .return_size = size, .op = row.op, .dcore_id = 0, .pad = pad};
         return harness.Ioctl(*file, uapi::HlIoctlH(uapi::kHlInfo), args);
       };
       EXPECT_EQ(ask(kUserOut, 64, 1), EINVAL);  // pad
@@ -176,8 +177,8 @@ TEST(HlInfo, DriverState) {
 
 // specs/habanalabs 2.4.
 TEST(HlInfo, SyncManager) {
-  for (const auto& [asic, sob, mon, cq, other_cq] :
-       {std::tuple(gaudi::Asic::kGaudi, 144u, 72u, 0xffffu, 0xffffu), std::tuple(gaudi::Asic::kGaudi2, 413u, 289u, 2u, 0u)}) {
+  for (const auto& [asic, sob, mon, cq, other_cq] : {std::tuple(gaudi::Asic::kGaudi, 144u, 72u, 0xffffu, 0xffffu),
+                                                     std::tuple(gaudi::Asic::kGaudi2, 413u, 289u, 2u, 0u)}) {
     Harness harness({.asic = asic});
     Ref<kernel::File> file = *harness.OpenControl();
     uapi::hl_info_sync_manager info{};

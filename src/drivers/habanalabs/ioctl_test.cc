@@ -53,9 +53,12 @@ TEST(HlDispatch, ControlNodeServesInfoOnly) {
   for (const Flavour flavour : kEveryFlavour) {
     Harness harness({.flavour = flavour});
     Ref<kernel::File> file = *harness.OpenControl();
-    for (const auto& [request, want] :
-         {std::pair(kInfoH, 0), {kInfoDrm, 0}, {HlRequest('z', 1, 24), 0}, {uapi::HlIoctlH(uapi::kHlMemory), ENOTTY},
-          {uapi::HlIoctlDrm(uapi::kHlMemory), ENOTTY}, {uapi::kDrmIoctlVersion, ENOTTY}}) {
+    for (const auto& [request, want] : {std::pair(kInfoH, 0),
+                                        {kInfoDrm, 0},
+                                        {HlRequest('z', 1, 24), 0},
+                                        {uapi::HlIoctlH(uapi::kHlMemory), ENOTTY},
+                                        {uapi::HlIoctlDrm(uapi::kHlMemory), ENOTTY},
+                                        {uapi::kDrmIoctlVersion, ENOTTY}}) {
       uapi::hl_info_args args = StatusArgs();
       EXPECT_EQ(harness.Ioctl(*file, request, args), want) << std::hex << request;
     }
@@ -109,9 +112,8 @@ TEST(HlDispatch, SizesMayDiffer) {
 
 TEST(HlDispatch, DirectionIsTheCallersForDrmNumbersOnly) {
   // _IOW: nothing comes back by the DRM core; by hl_ioctl() it does, whatever the caller says.
-  for (const auto& [request, written_back] :
-       {std::pair(uapi::HlIoctlDrm(uapi::kHlMemory) & ~0x80000000u, false),
-        std::pair(uapi::HlIoctlH(uapi::kHlMemory) & ~0x80000000u, true)}) {
+  for (const auto& [request, written_back] : {std::pair(uapi::HlIoctlDrm(uapi::kHlMemory) & ~0x80000000u, false),
+                                              std::pair(uapi::HlIoctlH(uapi::kHlMemory) & ~0x80000000u, true)}) {
     Harness harness({.flavour = Flavour::kDrm});
     Ref<kernel::File> file = *harness.Open();
     uapi::hl_mem_args args{.in = {.alloc = {.mem_size = 1, .page_size = 0}, .op = uapi::kHlMemOpAlloc, .ctx_id = 9}};
@@ -139,8 +141,10 @@ TEST(HlMmap, ErrnoTable) {
     Harness harness({.asic = asic});
     Ref<kernel::File> file = *harness.Open();
     const int block = asic == gaudi::Asic::kGaudi ? EPERM : EINVAL;
-    for (const auto& [offset, want] : {std::pair(uint64_t{0}, EINVAL), {uint64_t{0x1000000000001000}, EINVAL},
-                                       {uint64_t{0x2000000000000000}, block}, {uint64_t{0x8000000000001000}, EINVAL}}) {
+    for (const auto& [offset, want] : {std::pair(uint64_t{0}, EINVAL),
+                                       {uint64_t{0x1000000000001000}, EINVAL},
+                                       {uint64_t{0x2000000000000000}, block},
+                                       {uint64_t{0x8000000000001000}, EINVAL}}) {
       EXPECT_EQ(file->Mmap(harness.task, {.length = kPageSize, .offset = offset}).error().code(), want);
     }
     bool drained = false;

@@ -36,8 +36,8 @@ Status Map(HlFile& file, kernel::Task& task, uapi::hl_mem_args& args) {
   const uapi::hl_mem_in in = args.in;
   args = {};
   if ((in.flags & uapi::kHlMemUserptr) != 0) {
-    CW_TRY(args.out.device_virt_addr, file.ctx().MapHost(task, in.map_host.host_virt_addr, in.map_host.mem_size,
-                                                         in.map_host.hint_addr, in.flags));
+    CW_TRY(args.out.device_virt_addr,
+           file.ctx().MapHost(task, in.map_host.host_virt_addr, in.map_host.mem_size, in.map_host.hint_addr, in.flags));
     return {};
   }
   CW_TRY(args.out.device_virt_addr,

@@ -15,14 +15,10 @@ TEST(HlOpen, ErrnoTable) {
     bool already_open;
     int want;
   } kCases[] = {
-      {uapi::kHlStatusOperational, false, 0},
-      {uapi::kHlStatusOperational, true, EBUSY},
-      {uapi::kHlStatusInDeviceCreation, false, 0},
-      {uapi::kHlStatusInReset, false, EAGAIN},
-      {uapi::kHlStatusInReset, true, EAGAIN},
-      {uapi::kHlStatusInResetAfterDeviceRelease, false, EAGAIN},
-      {uapi::kHlStatusMalfunction, false, EPERM},
-      {uapi::kHlStatusMalfunction, true, EPERM},
+      {uapi::kHlStatusOperational, false, 0},      {uapi::kHlStatusOperational, true, EBUSY},
+      {uapi::kHlStatusInDeviceCreation, false, 0}, {uapi::kHlStatusInReset, false, EAGAIN},
+      {uapi::kHlStatusInReset, true, EAGAIN},      {uapi::kHlStatusInResetAfterDeviceRelease, false, EAGAIN},
+      {uapi::kHlStatusMalfunction, false, EPERM},  {uapi::kHlStatusMalfunction, true, EPERM},
       {uapi::kHlStatusNeedsReset, false, EPERM},
   };
   for (const Flavour flavour : kEveryFlavour) {
@@ -43,8 +39,10 @@ TEST(HlOpen, ControlNodeErrnoTable) {
   for (const Flavour flavour : kEveryFlavour) {
     Harness harness({.flavour = flavour});
     const bool misc = flavour == Flavour::kMisc;
-    for (const auto& [status, want] : {std::pair(uapi::kHlStatusOperational, 0), {uapi::kHlStatusInReset, misc ? EPERM : 0},
-                                       {uapi::kHlStatusNeedsReset, misc ? EPERM : 0}, {uapi::kHlStatusMalfunction, EPERM}}) {
+    for (const auto& [status, want] : {std::pair(uapi::kHlStatusOperational, 0),
+                                       {uapi::kHlStatusInReset, misc ? EPERM : 0},
+                                       {uapi::kHlStatusNeedsReset, misc ? EPERM : 0},
+                                       {uapi::kHlStatusMalfunction, EPERM}}) {
       harness.device().set_status(status);
       const auto file = harness.OpenControl();
       EXPECT_EQ(file ? 0 : file.error().code(), want) << ToString(flavour) << " status " << status;

@@ -33,7 +33,8 @@ Result<uint64_t> ParseNumber(std::string_view text) {
 // "../../.." from a folder below /sys up to it.
 std::string UpToSys(const std::string& folder) {
   std::string up;
-  for (size_t at = folder.find('/', 1); at != std::string::npos; at = folder.find('/', at + 1)) up += up.empty() ? ".." : "/..";
+  for (size_t at = folder.find('/', 1); at != std::string::npos; at = folder.find('/', at + 1))
+    up += up.empty() ? ".." : "/..";
   return up;
 }
 std::string BelowSys(const std::string& path) { return path.substr(std::string_view("/sys/").size()); }
@@ -46,8 +47,8 @@ Result<std::string> AddClassDevice(kernel::Tree& tree, const NodeNames& names, c
   const std::string dev_name = (names.dev_folder == "/dev" ? "" : names.dev_folder.substr(5) + "/") + name;
   CW_CHECK(tree.AddFolder(folder));
   CW_CHECK(tree.AddFile(folder + "/dev", fmt::format("{}:{}\n", numbers.major, numbers.minor)));
-  CW_CHECK(tree.AddFile(folder + "/uevent", fmt::format("MAJOR={}\nMINOR={}\nDEVNAME={}\n", numbers.major,
-                                                        numbers.minor, dev_name)));
+  CW_CHECK(tree.AddFile(folder + "/uevent",
+                        fmt::format("MAJOR={}\nMINOR={}\nDEVNAME={}\n", numbers.major, numbers.minor, dev_name)));
   CW_CHECK(tree.AddLink(folder + "/device", "../../../" + function_folder.substr(function_folder.rfind('/') + 1)));
   CW_CHECK(tree.AddLink(folder + "/subsystem", UpToSys(folder) + "/class/" + names.device_class));
   CW_CHECK(tree.AddLink("/sys/class/" + names.device_class + "/" + name, "../../" + BelowSys(folder)));
@@ -115,10 +116,11 @@ Status AddLive(kernel::Tree& tree, const std::string& folder, HlDevice& device) 
                              [&device]() -> Result<std::string> { return CapitalisedStatus(device); }));
   // No hard reset can happen yet, and the attribute that asks for one is left out.
   CW_CHECK(tree.AddFile(folder + "/hard_reset_cnt", "0\n"));
-  CW_CHECK(tree.AddAttribute(
-      folder + "/clk_max_freq_mhz", 0644,
-      ShowLive(device, [](HlDevice& d) { return uint64_t{d.board().max_clock_mhz()}; }),
-      StoreLive(device, [](HlDevice& d, uint64_t value) { d.board().set_max_clock_mhz(static_cast<uint32_t>(value)); })));
+  CW_CHECK(tree.AddAttribute(folder + "/clk_max_freq_mhz", 0644,
+                             ShowLive(device, [](HlDevice& d) { return uint64_t{d.board().max_clock_mhz()}; }),
+                             StoreLive(device, [](HlDevice& d, uint64_t value) {
+                               d.board().set_max_clock_mhz(static_cast<uint32_t>(value));
+                             })));
   CW_CHECK(tree.AddAttribute(folder + "/clk_cur_freq_mhz", 0444,
                              ShowLive(device, [](HlDevice& d) { return uint64_t{d.board().clock_mhz()}; })));
   return tree.AddAttribute(folder + "/max_power", 0644,
@@ -161,10 +163,8 @@ NodeNames NamesOf(Flavour flavour, uint32_t index) {
 
 std::vector<std::string> ClaimsOf(Flavour flavour) {
   switch (flavour) {
-    case Flavour::kAccel:
-      return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kAccelMajor)};
-    case Flavour::kMisc:
-      return {"/dev/hl*", "/sys/class/habanalabs", fmt::format("/sys/dev/char/{}:*", kMiscMajor)};
+    case Flavour::kAccel: return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kAccelMajor)};
+    case Flavour::kMisc: return {"/dev/hl*", "/sys/class/habanalabs", fmt::format("/sys/dev/char/{}:*", kMiscMajor)};
     case Flavour::kDrm:
       return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kDrmAccelMajor),
               fmt::format("/sys/dev/char/{}:*", kDrmControlMajor)};

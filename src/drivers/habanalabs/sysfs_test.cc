@@ -25,7 +25,8 @@ TEST(HlSysfs, FixedAttributesOfEveryFlavour) {
     EXPECT_EQ(harness.Content(folder + "/device_type"), "GAUDI2\n");
     EXPECT_EQ(harness.Content(folder + "/security_enabled"), "0\n");
     EXPECT_EQ(harness.Content(folder + "/vrm_ver"), "0x64\n");
-    EXPECT_EQ(harness.Content(folder + "/cpld_ver"), flavour == Flavour::kMisc ? "0x00000010\n" : "0x0000000000000010\n");
+    EXPECT_EQ(harness.Content(folder + "/cpld_ver"),
+              flavour == Flavour::kMisc ? "0x00000010\n" : "0x0000000000000010\n");
     EXPECT_EQ(harness.Content(folder + "/hard_reset_cnt"), "0\n");
     EXPECT_TRUE(harness.Content(folder + "/preboot_btl_ver").starts_with("1.11.0"));
     for (const char* name : {"uboot_ver", "cpucp_ver", "armcp_ver", "cpucp_kernel_ver", "armcp_kernel_ver", "fw_os_ver",
@@ -105,8 +106,7 @@ TEST(HlSysfs, StoreErrnoTable) {
   const auto write = [&](std::string_view text) {
     auto file = harness.OpenPath(path);
     if (!file) return file.error().code();
-    CW_INVARIANT(
-        harness.task.user.CopyTo(kUserOut, std::as_bytes(std::span(text.data(), text.size()))).has_value());
+    CW_INVARIANT(harness.task.user.CopyTo(kUserOut, std::as_bytes(std::span(text.data(), text.size()))).has_value());
     const auto written = (*file)->WriteAt(harness.task, kUserOut, text.size(), -1);
     return written ? 0 : written.error().code();
   };
@@ -115,9 +115,18 @@ TEST(HlSysfs, StoreErrnoTable) {
     int want;
     uint64_t value;
   } cases[] = {
-      {"500000\n", 0, 500000}, {"0x1000", 0, 4096}, {"010", 0, 8}, {"+7", 0, 7}, {"0", 0, 0},
-      {"", EINVAL, 0},         {"\n", EINVAL, 0},   {"-1", EINVAL, 0}, {"12 ", EINVAL, 0}, {"0x", EINVAL, 0},
-      {"09", EINVAL, 0},       {"99999999999999999999999", EINVAL, 0},
+      {"500000\n", 0, 500000},
+      {"0x1000", 0, 4096},
+      {"010", 0, 8},
+      {"+7", 0, 7},
+      {"0", 0, 0},
+      {"", EINVAL, 0},
+      {"\n", EINVAL, 0},
+      {"-1", EINVAL, 0},
+      {"12 ", EINVAL, 0},
+      {"0x", EINVAL, 0},
+      {"09", EINVAL, 0},
+      {"99999999999999999999999", EINVAL, 0},
   };
   for (const auto& c : cases) {
     if (c.text.empty()) continue;  // write(2) of nothing does not reach store()

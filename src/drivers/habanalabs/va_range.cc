@@ -28,9 +28,8 @@ uint64_t VaRange::RoundedSize(uint64_t size) const {
 Result<uint64_t> VaRange::Get(uint64_t size, uint64_t hint, uint64_t align, bool force_hint) {
   size = RoundedSize(size);
   const bool hint_in_range = hint >= properties_.start && hint < properties_.end;
-  const bool unaligned = page_is_power_of_two_
-                             ? !IsAligned(hint, align)
-                             : hint_in_range && (hint & ~kDramHintMask) % properties_.page_size != 0;
+  const bool unaligned = page_is_power_of_two_ ? !IsAligned(hint, align)
+                                               : hint_in_range && (hint & ~kDramHintMask) % properties_.page_size != 0;
   if (unaligned) {
     if (force_hint) return Err(ENOMEM);
     hint = 0;

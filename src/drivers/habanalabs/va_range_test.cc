@@ -86,7 +86,7 @@ TEST(VaRange, FallBackOfAHintDoesNotSkipTheWindowForHints) {
                                      .hint_window_end = kEnd - 1};
   VaRange range(properties);
   EXPECT_EQ(range.Get(0x1000, 0, kPageSize, false).value(), kStart);
-  EXPECT_EQ(range.Get(0x1000, 0, kPageSize, false).error(), Errno(ENOMEM));      // only the window is left
+  EXPECT_EQ(range.Get(0x1000, 0, kPageSize, false).error(), Errno(ENOMEM));         // only the window is left
   EXPECT_EQ(range.Get(0x1000, kStart, kPageSize, false).value(), kStart + 0x1000);  // the hint is taken: not skipped
 }
 

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lives how long: rings and their mappings (specs: verbs 4.1), events and their counts (2.5, 7), everything at close
+// (2.4), and memory regions over dma-bufs (6.1).
+#include <thread>
+
+#include "dmabuf/fake_exporter.h"
+#include "drivers/infiniband/cq.h"
+#include "drivers/infiniband/memory.h"
+#include "drivers/infiniband/test_bench.h"
+
+namespace causeway::infiniband {
+namespace {
+
+class Lifetime : public UverbsBench {
+ protected:
+  Lifetime() { GetContext(); }
+  Result<kernel::Mapping> Mmap(uint64_t offset, uint64_t length) {
+    return file_->Mmap(task_, {.length = length, .prot = PROT_READ | PROT_WRITE, .flags = MAP_SHARED, .offset = offset});
+  }
+  int MmapErrno(uint64_t offset, uint64_t length) {
+    const auto mapped = Mmap(offset, length);
+    return mapped ? 0 : mapped.error().code();
+  }
+  // The heap gives the same place again once a ring is free: its offset, as a new ring of the same size gets it.
+  uint32_t cq_index(uint32_t handle) { return (*file_->objects().Lookup<Cq>(handle))->index(); }
+  bool IsFree(uint64_t arena_offset, uint32_t slots) {
+    const uint32_t probe = *nics_->CreateCq(0, slots);
+    const roce::Ring ring = nics_->cq_ring(probe);
+    nics_->DestroyCq(probe);
+    nics_->FreeRing(ring);
+    return ring.offset == arena_offset;
+  }
+};
+
+TEST_F(Lifetime, MmapErrnoTable) {
+  const auto cq = CreateCq();
+  EXPECT_EQ(cq.mi.offset, kPageSize);  // the device's first
+  EXPECT_EQ(MmapErrno(cq.mi.offset + kPageSize, cq.mi.size), EINVAL);
+  EXPECT_EQ(MmapErrno(0, cq.mi.size), EINVAL);
+  EXPECT_EQ(MmapErrno(cq.mi.offset, cq.mi.size + kPageSize), EINVAL);  // and it stays pending
+  {
+    const Ref<UverbsFile> mine = file_;
+    Open();
+    EXPECT_EQ(MmapErrno(cq.mi.offset, cq.mi.size), EINVAL);  // no context
+    GetContext();
+    EXPECT_EQ(MmapErrno(cq.mi.offset, cq.mi.size), EINVAL);  // another context
+    file_ = mine;
+  }
+  EXPECT_EQ(MmapErrno(cq.mi.offset, cq.mi.size), 0);
+  EXPECT_EQ(MmapErrno(cq.mi.offset, cq.mi.size), EINVAL);  // once
+  const auto unmapped = CreateCq();
+  EXPECT_EQ(unmapped.mi.offset, cq.mi.offset + cq.mi.size);
+  EXPECT_EQ(DestroyCq(unmapped.handle), 0);
+  EXPECT_EQ(MmapErrno(unmapped.mi.offset, unmapped.mi.size), EINVAL);  // gone with its queue
+}
+
+TEST_F(Lifetime, SendRingComesBeforeReceiveRing) {
+  const auto qp = CreateQp(AllocPd(), CreateCq().handle);
+  EXPECT_LT(qp.rings.sq_mi.offset, qp.rings.rq_mi.offset);
+  EXPECT_EQ(MmapErrno(qp.rings.rq_mi.offset, qp.rings.rq_mi.size), 0);
+  const auto sq = Mmap(qp.rings.sq_mi.offset, kPageSize);  // shorter is fine
+  ASSERT_TRUE(sq);
+  EXPECT_EQ(sq->memory, ipc::kArenaMemory);
+  EXPECT_EQ(sq->offset, nics_->qp(qp.core.qpn).sq.offset);
+}
+
+TEST_F(Lifetime, ARingOutlivesItsQueueWhileMapped) {
+  const auto cq = CreateCq(1000);
+  const auto mapped = Mmap(cq.mi.offset, cq.mi.size);
+  ASSERT_TRUE(mapped);
+  EXPECT_NE(mapped->vma, 0u);
+  EXPECT_EQ(DestroyCq(cq.handle), 0);
+  EXPECT_FALSE(IsFree(mapped->offset, 1024));
+  file_->Unmapped(task_, mapped->vma + 1);  // some other
+  EXPECT_FALSE(IsFree(mapped->offset, 1024));
+  file_->Unmapped(task_, mapped->vma);
+  EXPECT_TRUE(IsFree(mapped->offset, 1024));
+}
+
+TEST_F(Lifetime, ARingOutlivesItsMappingWhileTheQueueLives) {
+  const auto cq = CreateCq(1000);
+  const auto mapped = Mmap(cq.mi.offset, cq.mi.size);
+  ASSERT_TRUE(mapped);
+  file_->Unmapped(task_, mapped->vma);
+  EXPECT_FALSE(IsFree(mapped->offset, 1024));
+  EXPECT_EQ(DestroyCq(cq.handle), 0);
+  EXPECT_TRUE(IsFree(mapped->offset, 1024));
+}
+
+TEST_F(Lifetime, AResizedQueueKeepsItsOldRingUntilItIsUnmapped) {
+  const auto cq = CreateCq(1000);
+  const auto mapped = Mmap(cq.mi.offset, cq.mi.size);
+  ASSERT_TRUE(mapped);
+  ASSERT_EQ(Plain(IB_USER_VERBS_CMD_RESIZE_CQ, ib_uverbs_resize_cq{kOut, cq.handle, 2000}, 24), 0);
+  const auto mi = Peek<mminfo>(kOut + sizeof(ib_uverbs_resize_cq_resp));
+  EXPECT_FALSE(IsFree(mapped->offset, 1024));
+  EXPECT_EQ(MmapErrno(mi.offset, mi.size), 0);
+  file_->Unmapped(task_, mapped->vma);
+  EXPECT_TRUE(IsFree(mapped->offset, 1024));
+}
+
+TEST_F(Lifetime, CloseReleasesEverything) {
+  const uint32_t pd = AllocPd();
+  const auto cq = CreateCq(10, CreateChannel());
+  const auto qp = CreateQp(pd, cq.handle);
+  ASSERT_EQ(RegMr(pd, kPage, 4096, IB_ACCESS_LOCAL_WRITE, kPage), 0);
+  const uint32_t key = Response<ib_uverbs_reg_mr_resp>().lkey;
+  ASSERT_EQ(MmapErrno(cq.mi.offset, cq.mi.size), 0);
+  ASSERT_EQ(driver_->Contexts().size(), 1u);
+  EXPECT_EQ(driver_->Contexts()[0].qps, 1u);
+  EXPECT_EQ(driver_->Contexts()[0].mrs, 1u);
+  EXPECT_EQ(driver_->Contexts()[0].pid, task_.pid());
+  auto async = Events(async_fd_);
+  file_.Reset();
+  EXPECT_EQ(nics_->qp(qp.core.qpn).valid.load(), 0u);
+  EXPECT_EQ(nics_->mr(key >> 8).valid.load(), 0u);
+  EXPECT_TRUE(driver_->Contexts().empty());
+  EXPECT_EQ(device().rings().size(), 0u);
+  bool drained = false;
+  EXPECT_EQ(async->Read(task_, kOut, 16, &drained).error(), Errno(EIO));
+}
+
+// ---- events
+
+TEST_F(Lifetime, CompletionEventsGoToTheChannelWithTheUserHandle) {
+  const int fd = CreateChannel();
+  const auto cq = CreateCq(10, fd, 0x1234567812345678);
+  const uint32_t index = cq_index(cq.handle);
+  auto& events = driver_->core().events();
+  events.Completion(index);
+  events.Completion(index);
+  bool drained = false;
+  ASSERT_TRUE(Events(fd)->Read(task_, kOut, 8, &drained));
+  EXPECT_EQ(Peek<uint64_t>(kOut), 0x1234567812345678u);
+  ASSERT_EQ(DestroyCq(cq.handle), 0);
+  const auto reported = Response<ib_uverbs_destroy_cq_resp>();
+  EXPECT_EQ(reported.comp_events_reported, 1u);
+  EXPECT_EQ(reported.async_events_reported, 0u);
+  EXPECT_EQ(Events(fd)->queued(), 0u);  // the other one vanished
+  events.Completion(index);             // too late
+  EXPECT_EQ(Events(fd)->queued(), 0u);
+}
+
+TEST_F(Lifetime, QueueErrorsCountAsAsynchronousEvents) {
+  const auto cq = CreateCq();
+  driver_->core().events().CqError(cq_index(cq.handle));
+  bool drained = false;
+  ASSERT_TRUE(Events(async_fd_)->Read(task_, kOut, 16, &drained));
+  EXPECT_EQ(Peek<ib_uverbs_async_event_desc>(kOut).event_type, IB_EVENT_CQ_ERR);
+  ASSERT_EQ(DestroyCq(cq.handle), 0);
+  EXPECT_EQ(Response<ib_uverbs_destroy_cq_resp>().async_events_reported, 1u);
+}
+
+TEST_F(Lifetime, DrainingAnIdleSendQueueIsAnEventOfItsQp) {  // 5.2
+  nics_->Start();
+  const uint32_t pd = AllocPd();
+  const auto qp = CreateQp(pd, CreateCq().handle);
+  ToRts(qp.core.qp_handle, qp.core.qpn);
+  ASSERT_EQ(Modify(GoodAttributes(qp.core.qp_handle, IB_QP_STATE, IB_QPS_SQD)), 0);
+  const auto events = Events(async_fd_);
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (events->queued() == 0 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
+  bool drained = false;
+  ASSERT_TRUE(events->Read(task_, kOut, 16, &drained));
+  EXPECT_EQ(Peek<ib_uverbs_async_event_desc>(kOut).event_type, IB_EVENT_SQ_DRAINED);
+  EXPECT_EQ(Peek<ib_uverbs_async_event_desc>(kOut).element, 0x9bu);
+  ASSERT_EQ(DestroyQp(qp.core.qp_handle), 0);
+  EXPECT_EQ(Response<ib_uverbs_destroy_qp_resp>().events_reported, 1u);
+}
+
+TEST_F(Lifetime, UnreadEventsOfAQpAreNotReported) {
+  const auto qp = CreateQp(AllocPd(), CreateCq().handle);
+  driver_->core().events().QpEvent(qp.core.qpn, roce::QpEvent::kLastWqeReached);
+  EXPECT_EQ(Events(async_fd_)->queued(), 1u);
+  ASSERT_EQ(DestroyQp(qp.core.qp_handle), 0);
+  EXPECT_EQ(Response<ib_uverbs_destroy_qp_resp>().events_reported, 0u);
+  EXPECT_EQ(Events(async_fd_)->queued(), 0u);
+}
+
+// ---- RLIMIT_MEMLOCK
+
+TEST_F(Lifetime, LockedMemoryIsAccountedPerProcess) {
+  IbCore& core = driver_->core();
+  EXPECT_TRUE(core.PinPages(1, 6, 10));
+  EXPECT_EQ(core.PinPages(1, 5, 10).error(), Errno(ENOMEM));
+  EXPECT_TRUE(core.PinPages(2, 5, 10));
+  core.UnpinPages(1, 6);
+  EXPECT_TRUE(core.PinPages(1, 10, 10));
+  EXPECT_EQ(core.PinPages(1, ~uint64_t{0}, ~uint64_t{0} - 1).error(), Errno(ENOMEM));
+}
+
+// ---- dma-buf
+
+class DmaBufMr : public Lifetime {
+ protected:
+  DmaBufMr() : state_(std::make_shared<dmabuf::FakeExporterState>()) {
+    state_->base = topology_->FindFunction("gaudi0")->bar(4).base;
+    pd_ = AllocPd();
+  }
+  int Export(bool is_dynamic = false) {
+    auto dmabuf = dmabuf::DmaBuf::Export({.exporter_name = "fake",
+                                          .size = 4 * kPageSize,
+                                          .ops = std::make_unique<dmabuf::FakeExporter>(state_, is_dynamic),
+                                          .function = topology_->FindFunction("gaudi0")});
+    return *task_.InstallFile(*dmabuf, 0);
+  }
+  int Register(int fd, uint64_t offset = 0, uint64_t length = 4 * kPageSize, uint64_t iova = 0,
+               uint32_t access = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE, uint32_t pd = 0) {
+    const int result =
+        Ioctl(UVERBS_OBJECT_MR, UVERBS_METHOD_REG_DMABUF_MR,
+              {Attr(UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0, 0), Attr(UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, pd),
+               Attr(UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, offset), Attr(UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, length),
+               Attr(UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, iova),
+               Attr(UVERBS_ATTR_REG_DMABUF_MR_FD, 4, static_cast<uint32_t>(fd)),
+               Attr(UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, access),
+               Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, kOut),
+               Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, kOut + 4)});
+    handle_ = static_cast<uint32_t>(AttrAfter(0).data);
+    return result;
+  }
+  int Dereg() { return Plain(IB_USER_VERBS_CMD_DEREG_MR, ib_uverbs_dereg_mr{handle_}, 0); }
+  std::shared_ptr<dmabuf::FakeExporterState> state_;
+  uint32_t pd_ = 0, handle_ = 0;
+};
+
+TEST_F(DmaBufMr, ErrnoTable) {  // 6.1, in its order
+  const int fd = Export();
+  const int channel = CreateChannel();
+  constexpr uint32_t kAll = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE |
+                            IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_RELAXED_ORDERING;
+  const struct {
+    const char* name;
+    int fd;
+    uint64_t offset, length, iova;
+    uint32_t access, pd;
+    int want;
+  } cases[] = {
+      {"good", fd, 0, 4 * kPageSize, 0, kAll, pd_, 0},
+      {"part, at its own address", fd, kPageSize + 8, 100, 0x7008, kAll, pd_, 0},
+      {"no such PD", fd, 0, kPageSize, 0, kAll, 99, ENOENT},
+      {"low bits differ", fd, 8, 100, 0x7000, kAll, pd_, EINVAL},
+      {"on demand", fd, 0, kPageSize, 0, IB_ACCESS_ON_DEMAND, pd_, EINVAL},
+      {"memory windows", fd, 0, kPageSize, 0, kAll | IB_ACCESS_MW_BIND, pd_, EINVAL},
+      {"zero based", fd, 0, kPageSize, 0, kAll | IB_ZERO_BASED, pd_, EINVAL},
+      {"huge pages", fd, 0, kPageSize, 0, kAll | IB_ACCESS_HUGETLB, pd_, EINVAL},
+      {"remote write alone", fd, 0, kPageSize, 0, IB_ACCESS_REMOTE_WRITE, pd_, EINVAL},
+      {"flags before the descriptor", -1, 0, kPageSize, 0, IB_ACCESS_REMOTE_WRITE, pd_, EINVAL},
+      {"wraps", fd, kPageSize, ~uint64_t{0}, 0, kAll, pd_, EINVAL},
+      {"no such descriptor", 999, 0, kPageSize, 0, kAll, pd_, EBADF},
+      {"UCX's probe", -1, 0, kPageSize, 0, kAll, pd_, EBADF},
+      {"not a dma-buf", channel, 0, kPageSize, 0, kAll, pd_, EINVAL},
+      {"past the end", fd, kPageSize, 4 * kPageSize, 0, kAll, pd_, EINVAL},
+      {"no pages", fd, 0, 0, 0, kAll, pd_, EINVAL},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    EXPECT_EQ(Register(c.fd, c.offset, c.length, c.iova, c.access, c.pd), c.want);
+    if (c.want != 0) continue;
+    EXPECT_EQ(Peek<uint32_t>(kOut), Peek<uint32_t>(kOut + 4));
+    EXPECT_EQ(state_->attached, 1);
+    EXPECT_EQ(state_->mapped, 1);
+    EXPECT_EQ(Dereg(), 0);
+    EXPECT_EQ(state_->attached, 0);
+    EXPECT_EQ(state_->mapped, 0);
+  }
+  task_.host_files.emplace(50, UniqueFd(::dup(0)));
+  EXPECT_EQ(Register(50), EINVAL);  // a file of the host
+  EXPECT_EQ(state_->attached, 0);
+}
+
+TEST_F(DmaBufMr, TheExportersErrnoGoesOut) {
+  state_->attach_errno = EPERM;
+  EXPECT_EQ(Register(Export()), EPERM);
+  state_->attach_errno = 0;
+  state_->map_errno = EREMOTEIO;
+  EXPECT_EQ(Register(Export()), EREMOTEIO);
+  state_->map_errno = 0;
+  state_->pin_errno = EBUSY;
+  EXPECT_EQ(Register(Export(true)), EBUSY);
+  EXPECT_EQ(state_->attached, 0);
+  EXPECT_EQ(state_->mapped, 0);
+}
+
+TEST_F(DmaBufMr, ADynamicExporterIsPinnedUntilDereg) {
+  ASSERT_EQ(Register(Export(true)), 0);
+  EXPECT_EQ(state_->pinned, 1);
+  EXPECT_EQ(Dereg(), 0);
+  EXPECT_EQ(state_->pinned, 0);
+}
+
+TEST_F(DmaBufMr, TheRegionKeepsTheBufferAfterItsDescriptorIsClosed) {
+  const int fd = Export();
+  ASSERT_EQ(Register(fd), 0);
+  task_.Close(fd);
+  EXPECT_TRUE(state_->alive);
+  file_.Reset();
+  EXPECT_FALSE(state_->alive);
+}
+
+TEST_F(DmaBufMr, TheNicGetsBusAddressesAndTheRoute) {
+  ASSERT_EQ(Register(Export(), kPageSize, 2 * kPageSize, 0x5000), 0);
+  const roce::MrEntry& entry = nics_->mr(Peek<uint32_t>(kOut) >> 8);
+  EXPECT_EQ(entry.kind, roce::kMrBus);
+  EXPECT_EQ(entry.iova, 0x5000u);
+  EXPECT_EQ(entry.length, 2 * kPageSize);
+  EXPECT_FALSE(bus_->CrossesHostMemory(entry.route));
+  EXPECT_EQ(bus_->DescribeTarget(entry.route), "gaudi0");
+}
+
+}  // namespace
+}  // namespace causeway::infiniband
