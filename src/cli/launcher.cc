@@ -57,8 +57,8 @@ void WriteFile(const std::string& path, std::string_view text) {
   }
   ::setsid();                               // a terminal's ^C is for the program, not for its machine
   ::prctl(PR_SET_NAME, "causeway-machin");  // 15 letters is all it takes
-  // What the terminal sent to the group before setsid() is forgotten (SIG_IGN drops what is pending); SIGTERM is not: it
-  // may be the parent's death.
+  // What the terminal sent to the group before setsid() is forgotten (SIG_IGN drops what is pending); SIGTERM is not:
+  // it may be the parent's death.
   for (int signal = 1; signal < NSIG; ++signal) {
     if (signal == SIGKILL || signal == SIGSTOP) continue;
     if (signal != SIGTERM) ::signal(signal, SIG_IGN);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where machines live: <base>/<name>, one folder per machine, where <base> is $XDG_RUNTIME_DIR/causeway if that folder
-// is this user's own, else /tmp/causeway-<uid>. Mode 0700: a machine belongs to one user.
+// is this user's own, else /dev/shm/causeway-<uid> (or in /tmp). Mode 0700: a machine belongs to one user.
 //
 // A machine is up as long as somebody holds the flock on <folder>/lock: the machine itself, and the command that
 // started it. Whatever way both end, the kernel drops the lock, and the next command removes what was left.

@@ -74,6 +74,7 @@ bool IsInside(const std::string& path, const std::string& folder) {
 
 Tree::Tree(std::string root, ipc::ArenaHeader& header) : root_(std::move(root)), header_(header) {
   CW_INVARIANT(root_.size() < sizeof(header_.tree_root));
+  (void)::umask(022);  // of the machine's process: attributes are as readable as sysfs has them
   std::memcpy(header_.tree_root, root_.c_str(), root_.size() + 1);
   struct stat status;
   if (::stat(root_.c_str(), &status) == 0) header_.tree_device = status.st_dev;
@@ -93,16 +94,17 @@ Status Tree::AddFile(const std::string& path, std::string_view content, uint32_t
   std::string written = real;
   UniqueFd fd;
   CW_CHECK(WithParents(root_, real, [&] {
-    fd.Reset(::open(written.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    fd.Reset(::open(written.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 07777));
     if (!fd && errno == EEXIST) {
       written = real + ".new";
       (void)::unlink(written.c_str());  // left by a write that failed
-      fd.Reset(::open(written.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+      fd.Reset(::open(written.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 07777));
     }
     return fd.get();
   }));
   CW_CHECK(WriteAll(fd.get(), content));
-  if (::fchmod(fd.get(), mode & 07777) != 0) return HostErr();
+  // Only what the creation mask may have taken away has to be given back.
+  if ((mode & 07033) != 0 && ::fchmod(fd.get(), mode & 07777) != 0) return HostErr();
   if (written != real && ::rename(written.c_str(), real.c_str()) != 0) return HostErr();
   return {};
 }

@@ -34,8 +34,8 @@ config::MachineConfig DefaultConfig() {
 }
 
 std::string MakeFolderName() {
-  char name[] = "/tmp/causeway-machine-XXXXXX";
-  return ::mkdtemp(name);
+  std::string name = testing::TempDir() + "causeway-machine-XXXXXX";
+  return ::mkdtemp(name.data());
 }
 
 std::string AskText(const std::string& folder, const std::string& request) {

@@ -199,6 +199,9 @@ constexpr uint32_t kHlMaxDcores = 8;
 struct hl_pll_frequency_info {
   uint16_t output[4];  // MHz
 };
+struct hl_info_energy {
+  uint64_t total_energy_consumption;  // mJ
+};
 struct hl_power_info {
   uint64_t power;  // mW
 };

@@ -73,6 +73,7 @@ SAME_FIELD(hl_info_clk_throttle, clk_throttling_duration_ns);
 SAME_SIZE(hl_info_sync_manager);
 SAME_FIELD(hl_info_sync_manager, first_available_cq);
 SAME_SIZE(hl_pll_frequency_info);
+SAME_SIZE(hl_info_energy);
 SAME_SIZE(hl_power_info);
 SAME_SIZE(hl_open_stats_info);
 SAME_FIELD(hl_open_stats_info, is_compute_ctx_active);

@@ -23,10 +23,11 @@ P2P = os.path.abspath(os.environ.get("CAUSEWAY_P2P", "causeway-p2p"))
 PROGRAMS = os.path.abspath(os.environ.get("CAUSEWAY_TEST_PROGRAMS", "."))
 DEADLINE = float(os.environ.get("CAUSEWAY_TEST_DEADLINE", "60"))
 SKIPPED = 77
-FIXTURES = ("accelerators", "nics")  # lists of `causeway ps --json` that are there with no program
+# What `causeway ps --json` says of a device that is not so, or nought, when nobody uses it.
+HELD = ("opened_by", "used_bytes", "resident_bytes", "dmabufs", "contexts", "pds", "mrs", "cqs", "qps")
 
 # Machines of a test live in a folder of its own: the user's are not seen and not touched.
-_runtime = tempfile.mkdtemp(prefix="cwt-")
+_runtime = tempfile.mkdtemp(prefix="cwt-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
 os.environ["XDG_RUNTIME_DIR"] = _runtime
 for _name in ("CAUSEWAY_MACHINE", "LD_PRELOAD"):
     os.environ.pop(_name, None)
@@ -149,13 +150,19 @@ class Machine:
         got = execute([CAUSEWAY, "ps", "--name", self.name, "--json"])
         if got.status != 0:
             raise AssertionError(str(got))
-        return json.loads(got.out)[0]
+        document = json.loads(got.out)
+        return document[0] if isinstance(document, list) else document
 
     def holdings(self):
-        """Everything `causeway ps` lists as held: one (list, entry) for each entry of each list in its answer that is
-        about programs (devices and NICs of the machine itself, which have no holder, are not in such lists)."""
-        return [(key, entry) for key, value in self.ps().items() if isinstance(value, list) and key not in FIXTURES
-                for entry in value]
+        """Everything `causeway ps` says that is not so on an idle machine: programs, files, and each count of an
+        accelerator or NIC that is not nought."""
+        answer = self.ps()
+        held = [(key, entry) for key in ("programs", "files") for entry in answer[key]]
+        for device in answer["accelerators"] + answer["nics"]:
+            for key in HELD:
+                if device.get(key):
+                    held.append((device["name"], key, device[key]))
+        return held
 
     def pair(self, server, client, port, deadline=None):
         """Runs a server, then, once it listens on the TCP port, a client. Returns both results."""

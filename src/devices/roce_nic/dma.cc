@@ -96,8 +96,10 @@ uint64_t HostToHost(const Engine& engine, const Piece& to, const Piece& from, ui
   return moved;
 }
 
-void CountRead(MrEntry& mr, uint64_t len) { mr.bytes_read.fetch_add(len, std::memory_order_relaxed); }
-void CountWritten(MrEntry& mr, uint64_t len) { mr.bytes_written.fetch_add(len, std::memory_order_relaxed); }
+// One writer at a time: no need for a locked instruction.
+void Add(std::atomic<uint64_t>& counter, uint64_t value) {
+  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+}
 
 }  // namespace
 
@@ -136,8 +138,6 @@ CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from) {
     }
     done += moved;
   }
-  CountRead(*from.mr, from.len);
-  CountWritten(*to.mr, from.len);
   return CopyResult::kOk;
 }
 
@@ -155,7 +155,6 @@ CopyResult CopyIn(const Engine& engine, const Stretch& to, const void* from, uin
     }
     done += moved;
   }
-  CountWritten(*to.mr, len);
   return CopyResult::kOk;
 }
 
@@ -173,7 +172,6 @@ CopyResult CopyOut(const Engine& engine, void* to, const Stretch& from, uint64_t
     }
     done += moved;
   }
-  CountRead(*from.mr, len);
   return CopyResult::kOk;
 }
 
@@ -196,9 +194,26 @@ CopyResult Atomic(const Engine& engine, const Actor& actor, const Stretch& at, c
     if (op.compare_swap) result = *original == op.compare_add ? op.swap : *original;
     if (CrossProcess(engine, piece.mm, &result, piece.address, 8, true) != 8) return CopyResult::kTargetFault;
   }
-  CountRead(*at.mr, 8);
-  CountWritten(*at.mr, 8);
   return CopyResult::kOk;
+}
+
+void FlushTraffic(const Engine& engine, QpTraffic& traffic) {
+  const uint32_t route = traffic.route.load(std::memory_order_relaxed);
+  if (route >= kMaxRoutes) return;
+  RouteTraffic& total = engine.nic->routes[route];
+  total.read.fetch_add(traffic.read.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  total.written.fetch_add(traffic.written.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  traffic.read.store(0, std::memory_order_relaxed);
+  traffic.written.store(0, std::memory_order_relaxed);
+}
+
+void CountTraffic(const Engine& engine, QpTraffic& traffic, uint32_t route, uint64_t read, uint64_t written) {
+  if (traffic.route.load(std::memory_order_relaxed) != route) {
+    FlushTraffic(engine, traffic);
+    traffic.route.store(route, std::memory_order_relaxed);
+  }
+  Add(traffic.read, read);
+  Add(traffic.written, written);
 }
 
 }  // namespace causeway::roce

@@ -25,7 +25,7 @@ KeyCheck FindRegion(const Engine& engine, uint32_t key, uint32_t pd, uint32_t ac
 
 enum class CopyResult { kOk, kSourceFault, kTargetFault };
 
-// Copies from.len bytes; to.len is at least as much. Counts the bytes on both regions.
+// Copies from.len bytes; to.len is at least as much.
 CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from);
 // The same with one side in this process's own memory that cannot fault (queue buffers, locals).
 CopyResult CopyIn(const Engine& engine, const Stretch& to, const void* from, uint64_t len);
@@ -39,5 +39,10 @@ struct AtomicOp {
   uint64_t swap;
 };
 CopyResult Atomic(const Engine& engine, const Actor& actor, const Stretch& at, const AtomicOp& op, uint64_t* original);
+
+// Adds traffic of a region on `route`. The caller holds the SQ lock of the QP that `traffic` belongs to.
+void CountTraffic(const Engine& engine, QpTraffic& traffic, uint32_t route, uint64_t read, uint64_t written);
+// Moves what `traffic` holds to NicMemory::routes.
+void FlushTraffic(const Engine& engine, QpTraffic& traffic);
 
 }  // namespace causeway::roce

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/checked.h"
+#include "devices/roce_nic/dma.h"
 #include "devices/roce_nic/engine.h"
 #include "devices/roce_nic/heap.h"
 #include "devices/roce_nic/responder.h"
@@ -191,6 +192,15 @@ struct NicDevices::Impl {
     }
   }
 
+  // Keeps what a QP's requests moved when the QP goes, or its peer changes. With the SQ lock held.
+  void RetireCounts(QpContext& qp) {
+    FlushTraffic(engine, qp.local);
+    FlushTraffic(engine, qp.remote);
+    const uint64_t packets = qp.packets.exchange(0);
+    nic->counters[qp.nic].retired_sent.fetch_add(packets);
+    if (qp.av.dest_nic != kNoNic) nic->counters[qp.av.dest_nic].retired_received.fetch_add(packets);
+  }
+
   // The NIC thread: interrupts, retry timers.
   void Run() {
     while (!stop.load(std::memory_order_acquire)) {
@@ -250,9 +260,18 @@ struct NicDevices::Impl {
 NicDevices::NicDevices(std::byte* base, ipc::ArenaHeader& header, ipc::MemoryTable& memories, pci::Bus& bus)
     : impl_(std::make_unique<Impl>(base, header, memories, bus)) {
   bus.AddLiveTraffic([impl = impl_.get()](const auto& report) {
-    for (const uint32_t index : impl->mrs.Used()) {
-      const MrEntry& entry = impl->nic->mrs[index];
-      if (entry.length != 0) report(entry.route, entry.bytes_read.load(), entry.bytes_written.load());
+    for (uint32_t route = 0; route < kMaxRoutes; ++route) {
+      const RouteTraffic& total = impl->nic->routes[route];
+      if (const uint64_t read = total.read.load(), written = total.written.load(); (read | written) != 0) {
+        report(route, read, written);
+      }
+    }
+    for (const uint32_t qpn : impl->qpns.Used()) {
+      for (const QpTraffic* traffic : {&impl->nic->qps[qpn].local, &impl->nic->qps[qpn].remote}) {
+        const uint64_t read = traffic->read.load();
+        const uint64_t written = traffic->written.load();
+        if ((read | written) != 0) report(traffic->route.load(), read, written);
+      }
     }
   });
 }
@@ -270,7 +289,20 @@ void NicDevices::Start() {
 }
 
 uint32_t NicDevices::AddNic() { return impl_->nic->nic_count++; }
-const NicCounters& NicDevices::counters(uint32_t nic) const { return impl_->nic->counters[nic]; }
+const NicCounters& NicDevices::counters(uint32_t nic) const {
+  NicCounters& counters = impl_->nic->counters[nic];
+  uint64_t sent = counters.retired_sent.load();
+  uint64_t received = counters.retired_received.load();
+  for (const uint32_t qpn : impl_->qpns.Used()) {
+    const QpContext& qp = impl_->nic->qps[qpn];
+    if (qp.nic == nic) sent += qp.packets.load();
+    if (qp.av.dest_nic == nic) received += qp.packets.load();
+  }
+  counters.sent_pkts.store(sent);
+  counters.rcvd_pkts.store(received);
+  return counters;
+}
+
 uint32_t NicDevices::AllocPd() { return impl_->next_pd.fetch_add(1); }
 
 Result<uint32_t> NicDevices::AddAddressSpace(uint32_t pid) {
@@ -419,6 +451,7 @@ void NicDevices::ModifyQp(uint32_t qpn, const QpAttributes& attributes) {
     const auto apply = [](const auto& from, auto& to) {
       if (from) to = *from;
     };
+    if (attributes.av) impl_->RetireCounts(qp);
     apply(attributes.av, qp.av);
     apply(attributes.dest_qpn, qp.dest_qpn);
     apply(attributes.path_mtu_bytes, qp.path_mtu_bytes);
@@ -476,6 +509,7 @@ void NicDevices::DestroyQp(uint32_t qpn) {
     const OwnedLockGuard rq(impl_->actor, qp.rq_lock, ipc::kLockRq);
     qp.valid.store(0, std::memory_order_seq_cst);
     impl_->in_error.erase(qpn);
+    impl_->RetireCounts(qp);
   }
   impl_->Grace();
   impl_->ClearPending(impl_->nic->pending_qps, qpn);
@@ -503,8 +537,6 @@ Result<uint32_t> NicDevices::CreateMr(const MrCreate& create) {
   entry.length = create.length;
   entry.nic = create.nic;
   entry.route = create.route;
-  entry.bytes_read.store(0);
-  entry.bytes_written.store(0);
   entry.segments = 0;
   entry.segment_count = 0;
   entry.function = create.initiator != nullptr ? create.initiator->index() : pci::kAnyInitiator;
@@ -567,7 +599,6 @@ void NicDevices::InvalidateMr(uint32_t index) {
 void NicDevices::DestroyMr(uint32_t index) {
   InvalidateMr(index);
   MrEntry& entry = impl_->nic->mrs[index];
-  impl_->bus.Account(entry.route, entry.bytes_read.load(), entry.bytes_written.load());
   if (entry.segments != 0) impl_->heap.Free(entry.segments, entry.segment_bytes);
   entry.length = 0;
   impl_->mrs.Give(index);

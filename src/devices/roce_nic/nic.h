@@ -85,7 +85,7 @@ class NicDevices {
   void Start();                               // the NIC thread
 
   uint32_t AddNic();  // index of a new NIC
-  const NicCounters& counters(uint32_t nic) const;
+  const NicCounters& counters(uint32_t nic) const;  // as of now
 
   uint32_t AllocPd();  // machine-wide number, never reused
 

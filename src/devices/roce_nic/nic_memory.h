@@ -24,6 +24,7 @@ constexpr uint32_t kMaxCqs = 1u << 17;
 constexpr uint32_t kMaxMrs = 1u << 19;  // index 0 unused, 1 the kernel's own
 constexpr uint32_t kMaxMms = 1u << 14;
 constexpr uint32_t kMaxNics = 64;
+constexpr uint32_t kMaxRoutes = 1u << 14;  // traffic of a route numbered higher is not counted
 // The thread slot under which the machine's own threads use the data path, one at a time (Nic's lock).
 constexpr uint32_t kMachineSlot = 4095;
 
@@ -70,6 +71,14 @@ enum Attention : uint32_t {
   kAttentionLastWqe = 16,  // QP_LAST_WQE_REACHED event
 };
 
+// Bytes that a QP's requests moved over one route, not yet added to NicMemory::routes. A counter that both sides of a
+// connection wrote would cost a cache line's trip between their cores per request; this one has one writer, the holder
+// of the SQ lock, and readers that report.
+struct QpTraffic {
+  std::atomic<uint32_t> route;
+  std::atomic<uint64_t> read, written;
+};
+
 struct alignas(64) QpContext {
   std::atomic<uint32_t> valid;  // 1 while the QP exists
   std::atomic<uint32_t> state;  // QpState. Written with both locks held, or to kErr by anyone holding rq_lock or sq_lock
@@ -94,6 +103,8 @@ struct alignas(64) QpContext {
   uint32_t parked;  // the WQE at the head was started and waits: for the deadline, or (deadline 0) for a doorbell
   uint32_t sq_psn;  // next to send
   uint32_t sq_draining;
+  QpTraffic local, remote;  // of the regions of this NIC, of the peer's
+  std::atomic<uint64_t> packets;  // delivered to the peer
 
   alignas(64) OwnedLock rq_lock;
   Ring rq;
@@ -158,8 +169,6 @@ struct alignas(64) MrEntry {
   uint32_t nic;
   uint32_t function;  // initiator index on the bus
   uint32_t route;     // pci::RouteId
-  alignas(64) std::atomic<uint64_t> bytes_read;
-  std::atomic<uint64_t> bytes_written;
 };
 
 // Counters of a port's hw_counters folder, and of its traffic.
@@ -167,6 +176,12 @@ struct alignas(64) NicCounters {
   std::atomic<uint64_t> sent_pkts, rcvd_pkts, duplicate_request, out_of_seq_request, rcvd_rnr_err, send_rnr_err,
       rcvd_seq_err, ack_deferred, retry_exceeded_err, retry_rnr_exceeded_err, completer_retry_err, send_err,
       link_downed, rdma_sends, rdma_recvs;
+  // Packets of QPs that are gone; sent_pkts and rcvd_pkts are these and the living ones', added up when asked for.
+  std::atomic<uint64_t> retired_sent, retired_received;
+};
+
+struct RouteTraffic {
+  std::atomic<uint64_t> read, written;  // bytes
 };
 
 // Two-level bitmap of things the machine's NIC thread must look at: idempotent, never full, and a producer killed
@@ -184,6 +199,7 @@ struct alignas(64) NicMemory {
   uint32_t nic_count;
   uint64_t heap_bytes;
   NicCounters counters[kMaxNics];
+  RouteTraffic routes[kMaxRoutes];  // without what QpTraffic still holds
   PendingSet<kMaxQps> pending_qps;
   PendingSet<kMaxCqs> pending_cqs;
   MmEntry mms[kMaxMms];

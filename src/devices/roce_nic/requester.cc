@@ -184,7 +184,6 @@ Outcome Execute(const Engine& engine, const Actor& actor, QpContext& qp, const u
   qp.sq_psn = (qp.sq_psn + request.packets) & 0xffffff;
   qp.retries_left = qp.retry_count;
   qp.rnr_left = qp.rnr_retry;
-  engine.nic->counters[qp.nic].sent_pkts.fetch_add(request.packets, std::memory_order_relaxed);
   return {false, uapi::IB_WC_SUCCESS};
 }
 

@@ -65,8 +65,12 @@ Answer FailReceive(const Engine& engine, const Actor& actor, QpContext& qp, uint
 }
 
 // The requester's bytes [offset, offset + len) into `to`.
-CopyResult CopyGather(const Engine& engine, const Stretch& to, const Gather& from, uint64_t offset, uint64_t len) {
-  if (from.inline_data != nullptr) return CopyIn(engine, to, from.inline_data + offset, len);
+CopyResult CopyGather(const Engine& engine, QpContext& requester, const Stretch& to, const Gather& from,
+                      uint64_t offset, uint64_t len) {
+  if (from.inline_data != nullptr) {
+    CountTraffic(engine, requester.remote, to.mr->route, 0, len);
+    return CopyIn(engine, to, from.inline_data + offset, len);
+  }
   uint64_t done = 0;
   for (uint32_t i = 0; i < from.count && done < len; ++i) {
     const Stretch& part = from.parts[i];
@@ -79,6 +83,8 @@ CopyResult CopyGather(const Engine& engine, const Stretch& to, const Gather& fro
     const CopyResult result =
         Copy(engine, {to.mr, to.offset + done, now}, {part.mr, part.offset + offset, now});
     if (result != CopyResult::kOk) return result;
+    CountTraffic(engine, requester.local, part.mr->route, now, 0);
+    CountTraffic(engine, requester.remote, to.mr->route, 0, now);
     done += now;
     offset = 0;
   }
@@ -86,12 +92,14 @@ CopyResult CopyGather(const Engine& engine, const Stretch& to, const Gather& fro
 }
 
 // [from] into the requester's buffer.
-CopyResult CopyScatter(const Engine& engine, const Gather& to, const Stretch& from) {
+CopyResult CopyScatter(const Engine& engine, QpContext& requester, const Gather& to, const Stretch& from) {
   uint64_t done = 0;
   for (uint32_t i = 0; i < to.count && done < from.len; ++i) {
     const uint64_t now = to.parts[i].len < from.len - done ? to.parts[i].len : from.len - done;
     const CopyResult result = Copy(engine, to.parts[i], {from.mr, from.offset + done, now});
     if (result != CopyResult::kOk) return result;
+    CountTraffic(engine, requester.local, to.parts[i].mr->route, 0, now);
+    CountTraffic(engine, requester.remote, from.mr->route, now, 0);
     done += now;
   }
   return CopyResult::kOk;
@@ -116,8 +124,8 @@ void CompleteReceive(const Engine& engine, const Actor& actor, QpContext& qp, co
 }
 
 // Scatters a SEND into the receive. kOk, or which side failed; *key_error: a receive key did not hold.
-CopyResult ScatterSend(const Engine& engine, const QpContext& qp, const Request& request, const Receive& receive,
-                       bool* key_error) {
+CopyResult ScatterSend(const Engine& engine, QpContext& requester, const QpContext& qp, const Request& request,
+                       const Receive& receive, bool* key_error) {
   uint64_t done = 0;
   for (uint32_t i = 0; i < receive.num_sge && done < request.local->length; ++i) {
     const uapi::rxe_sge& sge = receive.sge[i];
@@ -129,14 +137,15 @@ CopyResult ScatterSend(const Engine& engine, const QpContext& qp, const Request&
       *key_error = true;
       return CopyResult::kTargetFault;
     }
-    const CopyResult result = CopyGather(engine, to, *request.local, done, now);
+    const CopyResult result = CopyGather(engine, requester, to, *request.local, done, now);
     if (result != CopyResult::kOk) return result;
     done += now;
   }
   return CopyResult::kOk;
 }
 
-Answer RespondSend(const Engine& engine, const Actor& actor, QpContext& qp, const Request& request) {
+Answer RespondSend(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
+                   const Request& request) {
   Receive receive;
   const Take take = PeekReceive(engine, qp, &receive);
   if (take == Take::kEmpty) return Answer::kRnrNak;
@@ -148,7 +157,7 @@ Answer RespondSend(const Engine& engine, const Actor& actor, QpContext& qp, cons
     return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_LOC_LEN_ERR, Answer::kNakInvalid);
   }
   bool key_error = false;
-  const CopyResult result = ScatterSend(engine, qp, request, receive, &key_error);
+  const CopyResult result = ScatterSend(engine, requester, qp, request, receive, &key_error);
   if (result == CopyResult::kSourceFault) return Answer::kLocalFault;
   if (result == CopyResult::kTargetFault) {
     return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_LOC_PROT_ERR, Answer::kNakOperation);
@@ -163,7 +172,8 @@ Answer RespondSend(const Engine& engine, const Actor& actor, QpContext& qp, cons
   return Answer::kAck;
 }
 
-Answer RespondWrite(const Engine& engine, const Actor& actor, QpContext& qp, const Request& request) {
+Answer RespondWrite(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
+                    const Request& request) {
   const bool immediate = request.opcode == uapi::IB_WR_RDMA_WRITE_WITH_IMM;
   if ((qp.access & uapi::IB_ACCESS_REMOTE_WRITE) == 0) return Fail(engine, qp, Answer::kNakInvalid);
   Receive receive = {};
@@ -181,7 +191,7 @@ Answer RespondWrite(const Engine& engine, const Actor& actor, QpContext& qp, con
                    request.local->length, &to) != KeyCheck::kOk) {
       result = CopyResult::kTargetFault;
     } else {
-      result = CopyGather(engine, to, *request.local, 0, request.local->length);
+      result = CopyGather(engine, requester, to, *request.local, 0, request.local->length);
     }
   }
   if (result == CopyResult::kSourceFault) return Answer::kLocalFault;
@@ -196,7 +206,7 @@ Answer RespondWrite(const Engine& engine, const Actor& actor, QpContext& qp, con
   return Answer::kAck;
 }
 
-Answer RespondRead(const Engine& engine, QpContext& qp, const Request& request) {
+Answer RespondRead(const Engine& engine, QpContext& requester, QpContext& qp, const Request& request) {
   if ((qp.access & uapi::IB_ACCESS_REMOTE_READ) == 0 || qp.max_dest_rd_atomic == 0) {
     return Fail(engine, qp, Answer::kNakInvalid);
   }
@@ -206,7 +216,7 @@ Answer RespondRead(const Engine& engine, QpContext& qp, const Request& request) 
                  &from) != KeyCheck::kOk) {
     return Fail(engine, qp, Answer::kNakAccess);
   }
-  switch (CopyScatter(engine, *request.local, from)) {
+  switch (CopyScatter(engine, requester, *request.local, from)) {
     case CopyResult::kOk: return Answer::kAck;
     case CopyResult::kTargetFault: return Answer::kLocalFault;
     case CopyResult::kSourceFault: break;
@@ -214,7 +224,8 @@ Answer RespondRead(const Engine& engine, QpContext& qp, const Request& request) 
   return Fail(engine, qp, Answer::kNakAccess);
 }
 
-Answer RespondAtomic(const Engine& engine, const Actor& actor, QpContext& qp, const Request& request) {
+Answer RespondAtomic(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
+                     const Request& request) {
   if ((qp.access & uapi::IB_ACCESS_REMOTE_ATOMIC) == 0 || qp.max_dest_rd_atomic == 0) {
     return Fail(engine, qp, Answer::kNakInvalid);
   }
@@ -228,7 +239,9 @@ Answer RespondAtomic(const Engine& engine, const Actor& actor, QpContext& qp, co
   if (Atomic(engine, actor, at, request.atomic, &original) != CopyResult::kOk) {
     return Fail(engine, qp, Answer::kNakAccess);
   }
+  CountTraffic(engine, requester.remote, at.mr->route, 8, 8);
   if (CopyIn(engine, request.local->parts[0], &original, 8) != CopyResult::kOk) return Answer::kLocalFault;
+  CountTraffic(engine, requester.local, request.local->parts[0].mr->route, 0, 8);
   return Answer::kAck;
 }
 
@@ -246,7 +259,7 @@ void FlushReceiveQueueLocked(const Engine& engine, const Actor& actor, QpContext
   }
 }
 
-Answer Respond(const Engine& engine, const Actor& actor, const QpContext& from, const Request& request,
+Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request,
                uint32_t* rnr_timer) {
   if (from.av.dest_nic == kNoNic || from.dest_qpn >= kMaxQps) return Answer::kNone;
   QpContext& qp = engine.nic->qps[from.dest_qpn];
@@ -269,18 +282,18 @@ Answer Respond(const Engine& engine, const Actor& actor, const QpContext& from, 
   switch (request.opcode) {
     case uapi::IB_WR_SEND:
     case uapi::IB_WR_SEND_WITH_IMM:
-    case uapi::IB_WR_SEND_WITH_INV: answer = RespondSend(engine, actor, qp, request); break;
+    case uapi::IB_WR_SEND_WITH_INV: answer = RespondSend(engine, actor, from, qp, request); break;
     case uapi::IB_WR_RDMA_WRITE:
-    case uapi::IB_WR_RDMA_WRITE_WITH_IMM: answer = RespondWrite(engine, actor, qp, request); break;
-    case uapi::IB_WR_RDMA_READ: answer = RespondRead(engine, qp, request); break;
+    case uapi::IB_WR_RDMA_WRITE_WITH_IMM: answer = RespondWrite(engine, actor, from, qp, request); break;
+    case uapi::IB_WR_RDMA_READ: answer = RespondRead(engine, from, qp, request); break;
     case uapi::IB_WR_ATOMIC_CMP_AND_SWP:
-    case uapi::IB_WR_ATOMIC_FETCH_AND_ADD: answer = RespondAtomic(engine, actor, qp, request); break;
+    case uapi::IB_WR_ATOMIC_FETCH_AND_ADD: answer = RespondAtomic(engine, actor, from, qp, request); break;
     default: break;
   }
   if (answer == Answer::kAck) {
     qp.expected_psn = (qp.expected_psn + request.packets) & 0xffffff;
     qp.msn = (qp.msn + 1) & 0xffffff;
-    counters.rcvd_pkts.fetch_add(request.packets, std::memory_order_relaxed);
+    from.packets.store(from.packets.load(std::memory_order_relaxed) + request.packets, std::memory_order_relaxed);
   } else if (answer == Answer::kRnrNak) {
     *rnr_timer = qp.min_rnr_timer;
     counters.send_rnr_err.fetch_add(1, std::memory_order_relaxed);

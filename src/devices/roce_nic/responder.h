@@ -42,7 +42,7 @@ struct Request {
 
 // Carries `request` of `from` out on its peer. With the requester's SQ lock held; takes the peer's RQ lock. A request
 // that fails in the responder's eyes moves the peer to ERR.
-Answer Respond(const Engine& engine, const Actor& actor, const QpContext& from, const Request& request,
+Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request,
                uint32_t* rnr_timer);
 
 // Completes the receive queue with WR_FLUSH_ERR. With the RQ lock held.

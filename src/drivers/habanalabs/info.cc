@@ -167,6 +167,10 @@ Status Power(const InfoCall& call) {
   return CopyOutStruct(call, uapi::hl_power_info{.power = call.device.board().power_mw()});
 }
 
+Status TotalEnergy(const InfoCall& call) {
+  return CopyOutStruct(call, uapi::hl_info_energy{.total_energy_consumption = call.device.board().energy_mj()});
+}
+
 Status OpenStats(const InfoCall& call) {
   const HlDevice::OpenStats stats = call.device.open_stats();
   uapi::hl_open_stats_info info{};
@@ -243,6 +247,7 @@ constexpr std::array kRows = {
     InfoRow{uapi::kHlInfoCsCounters, "CS_COUNTERS", InfoWhen::kAlways, false, CsCounters},
     InfoRow{uapi::kHlInfoClkThrottleReason, "CLK_THROTTLE_REASON", InfoWhen::kAlways, false, ClkThrottleReason},
     InfoRow{uapi::kHlInfoSyncManager, "SYNC_MANAGER", InfoWhen::kAlways, false, SyncManager},
+    InfoRow{uapi::kHlInfoTotalEnergy, "TOTAL_ENERGY", InfoWhen::kLive, false, TotalEnergy},
     InfoRow{uapi::kHlInfoPllFrequency, "PLL_FREQUENCY", InfoWhen::kLive, false, PllFrequency},
     InfoRow{uapi::kHlInfoPower, "POWER", InfoWhen::kLive, false, Power},
     InfoRow{uapi::kHlInfoOpenStats, "OPEN_STATS", InfoWhen::kAlways, false, OpenStats},

@@ -200,9 +200,10 @@ TEST_F(QpCommands, AnAddressThatTwoNicsShareIsResolvedByTheDestinationQp) {
 }
 
 TEST_F(QpCommands, EveryPairOfStatesThroughTheCommand) {  // the matrix of 5.1, RC, with minimal masks
+  constexpr ib_qp_state kAll[] = {IB_QPS_RESET, IB_QPS_INIT, IB_QPS_RTR, IB_QPS_RTS, IB_QPS_SQD, IB_QPS_SQE, IB_QPS_ERR};
   const uint32_t masks[7] = {IB_QP_STATE, kToInit, kToRtr, kToRts, IB_QP_STATE, IB_QP_STATE, IB_QP_STATE};
   for (const ib_qp_state from : {IB_QPS_RESET, IB_QPS_INIT, IB_QPS_RTR, IB_QPS_RTS, IB_QPS_SQD, IB_QPS_ERR}) {
-    for (int to = IB_QPS_RESET; to <= IB_QPS_ERR; ++to) {
+    for (const ib_qp_state to : kAll) {
       SCOPED_TRACE(std::to_string(from) + " -> " + std::to_string(to));
       MoveTo(from);
       uint32_t mask = masks[to];
@@ -212,7 +213,7 @@ TEST_F(QpCommands, EveryPairOfStatesThroughTheCommand) {  // the matrix of 5.1, 
                         (to == IB_QPS_INIT && from <= IB_QPS_INIT) || (to == IB_QPS_RTR && from == IB_QPS_INIT) ||
                         (to == IB_QPS_RTS && from >= IB_QPS_RTR && from <= IB_QPS_SQD) ||
                         (to == IB_QPS_SQD && (from == IB_QPS_RTS || from == IB_QPS_SQD));
-      EXPECT_EQ(Modify(GoodAttributes(handle_, mask, static_cast<ib_qp_state>(to))), want ? 0 : EINVAL);
+      EXPECT_EQ(Modify(GoodAttributes(handle_, mask, to)), want ? 0 : EINVAL);
     }
   }
 }

@@ -22,7 +22,7 @@ namespace {
 
 constexpr uint32_t kUverbsMajor = 231;
 constexpr uint32_t kUverbsMinor = 192;
-constexpr size_t kGidFiles = 8;  // at least; every filled entry has its files
+constexpr size_t kGidFiles = 4;  // at least; every filled entry has its files
 
 using Counter = std::atomic<uint64_t> roce::NicCounters::*;
 constexpr struct {
@@ -104,7 +104,7 @@ Status AddPort(kernel::Tree& tree, IbDevice& device, const std::string& port) {
     }));
   }
   const auto& gids = device.gids().filled();
-  for (size_t i = 0; i < std::max(gids.size(), kGidFiles); ++i) {
+  for (size_t i = 0; i < std::max(gids.size() + 1, kGidFiles); ++i) {
     const std::string index = std::to_string(i);
     const bool filled = i < gids.size();
     CW_CHECK(tree.AddFile(port + "/gids/" + index, GidText(filled ? gids[i] : Gid{}) + "\n"));

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/log.h"
 #include "drivers/infiniband/driver.h"
 #include "drivers/infiniband/uverbs_file.h"
 #include "drivers/infiniband/uverbs_ioctl.h"
@@ -35,6 +36,7 @@ class UverbsBench : public ::testing::Test {
   static constexpr uint64_t kUnmapped = 0x900000;
 
   UverbsBench() {
+    log::Configure("", log::Level::kWarn);
     pci::TopologySpec spec;
     spec.host_bridges = {{.name = "pc0"}};
     spec.root_ports = {{.name = "rp0", .on = "pc0"}};
@@ -111,8 +113,9 @@ class UverbsBench : public ::testing::Test {
   int WriteRaw(const std::vector<std::byte>& bytes, uint64_t len) {
     CW_INVARIANT(task_.user.CopyTo(kIn, bytes));
     const auto written = file_->Write(task_, kIn, len);
-    if (written) EXPECT_EQ(*written, static_cast<int64_t>(len));
-    return written ? 0 : written.error().code();
+    if (!written) return written.error().code();
+    EXPECT_EQ(*written, static_cast<int64_t>(len));
+    return 0;
   }
   int WriteRaw(const std::vector<std::byte>& bytes) { return WriteRaw(bytes, bytes.size()); }
   // A plain command; `out_bytes` of response room in all (core and driver).
