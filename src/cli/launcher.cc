@@ -78,7 +78,7 @@ void WriteFile(const std::string& path, std::string_view text) {
   }
   CloseAllBut({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, folder.lock_fd(), ready_fd});
   (void)!::chdir("/");
-  ::umask(0077);
+  ::umask(022);  // the folder is the user's alone; what is in it is as readable as sysfs has it
 
   int status = kExitFailure;
   try {
@@ -156,6 +156,12 @@ void StopChild(pid_t machine, const MachineFolder& folder) {
   folder.Remove();
 }
 
+void DropChild(pid_t machine, const MachineFolder& folder) {
+  ::kill(machine, SIGKILL);
+  folder.Remove();  // while the kernel takes the process apart
+  Reap(machine);
+}
+
 Configuration ReadConfig(const std::string& path_or_empty) {
   std::string text(config::DefaultConfigText());
   std::string name = "built-in configuration";
@@ -186,7 +192,7 @@ PrivateMachine::~PrivateMachine() {
   if (ended_) {
     folder_.Remove();
   } else {
-    StopChild(pid_, folder_);
+    DropChild(pid_, folder_);
   }
 }
 

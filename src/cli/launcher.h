@@ -46,6 +46,9 @@ std::string LogTail(const std::string& folder);
 
 // Ends a machine that is this process's child and removes its folder: SIGTERM, then SIGKILL when it does not go.
 void StopChild(pid_t machine, const MachineFolder& folder);
+// The same without ado. A machine keeps nothing that outlives it but the folder, so this is all that `run` need wait
+// for.
+void DropChild(pid_t machine, const MachineFolder& folder);
 
 // A machine that lives as long as this object.
 class PrivateMachine {

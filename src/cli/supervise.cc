@@ -18,11 +18,11 @@ constexpr std::array kHeld = {SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM, SIGUSR1, SIGU
 
 // What every child did since the last look. True when the program has ended.
 bool CollectChildren(pid_t program, pid_t machine, Outcome& outcome) {
-  for (;;) {
+  for (bool program_ended = false;;) {
     int status = 0;
     const pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED);
     if (pid < 0 && errno == EINTR) continue;
-    if (pid <= 0) return false;
+    if (pid <= 0) return program_ended;
     if (pid == machine && !WIFSTOPPED(status)) {
       outcome.machine_ended = true;
       outcome.machine_status = status;
@@ -35,7 +35,7 @@ bool CollectChildren(pid_t program, pid_t machine, Outcome& outcome) {
       continue;
     }
     outcome.status = WIFSIGNALED(status) ? kExitSignal + WTERMSIG(status) : WEXITSTATUS(status);
-    return true;
+    program_ended = true;  // go on: the machine may have ended too
   }
 }
 

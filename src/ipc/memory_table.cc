@@ -12,7 +12,9 @@
 namespace causeway::ipc {
 namespace {
 
-uint64_t WindowBytes(uint64_t bytes, uint64_t window) { return std::min(kMemoryWindow, bytes - window * kMemoryWindow); }
+uint64_t WindowBytes(uint64_t bytes, uint64_t window) {
+  return std::min(kMemoryWindow, bytes - window * kMemoryWindow);
+}
 
 }  // namespace
 

@@ -43,13 +43,8 @@ TEST(MemoryTable, AMappingIsCutAtItsWindowsEnd) {
   struct {
     uint64_t offset, len, want;  // want 0: out of range
   } const cases[] = {
-      {0, 4096, 4096},
-      {kGiB - 100, 200, 100},
-      {kGiB, 2 * kGiB, 0},
-      {2 * kGiB, 8192, 8192},
-      {2 * kGiB, 8193, 0},
-      {2 * kGiB + 8192, 0, 0},
-      {~uint64_t{0}, 2, 0},
+      {0, 4096, 4096},     {kGiB - 100, 200, 100},  {kGiB, 2 * kGiB, 0},  {2 * kGiB, 8192, 8192},
+      {2 * kGiB, 8193, 0}, {2 * kGiB + 8192, 0, 0}, {~uint64_t{0}, 2, 0},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.offset);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An open sysfs attribute: fs/kernfs/file.c over fs/sysfs/file.c. show() runs when a read starts at offset 0 and what it
-// said is then read piecewise; a write hands store() at most one page, whatever the position.
+// An open sysfs attribute: fs/kernfs/file.c over fs/sysfs/file.c. show() runs when a read starts at offset 0 and what
+// it said is then read piecewise; a write hands store() at most one page, whatever the position.
 #pragma once
 
 #include <functional>

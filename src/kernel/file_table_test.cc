@@ -16,7 +16,8 @@ namespace {
 
 class CountedFile : public File {
  public:
-  CountedFile(std::atomic<int>& released, std::binary_semaphore* done) : File(ipc::kFileEvent), released_(released), done_(done) {}
+  CountedFile(std::atomic<int>& released, std::binary_semaphore* done)
+      : File(ipc::kFileEvent), released_(released), done_(done) {}
   ~CountedFile() override {
     ++released_;
     if (done_ != nullptr) done_->release();

@@ -28,8 +28,9 @@ Status Copy(VmCopy* copy, pid_t pid, void* local, uint64_t user_address, size_t 
       if (copied < 0 && errno == EPERM) {
         static std::atomic<bool> said = false;
         if (!said.exchange(true)) {
-          log::Error("process_vm_readv of process {} is refused: it is not dumpable, or kernel.yama.ptrace_scope forbids",
-                     pid);
+          log::Error(
+              "process_vm_readv of process {} is refused: it is not dumpable, or kernel.yama.ptrace_scope forbids",
+              pid);
         }
       }
       return Err(EFAULT);

@@ -55,7 +55,7 @@ struct Program {
   const pid_t pid;
   const AddressSpace mm;
   UniqueFd pidfd;
-  int connection = -1;               // key of its control socket; owned by the server
+  int connection = -1;                                  // key of its control socket; owned by the server
   std::vector<std::shared_ptr<ProgramThread>> threads;  // main loop's; guarded by the server's mutex
 
   std::mutex vma_mutex;

@@ -13,8 +13,7 @@ namespace causeway::kernel {
 class ProgramTask : public Task {
  public:
   // Both outlive the task.
-  ProgramTask(ProgramThread& thread, FileTable& files)
-      : thread_(thread), files_(files), memory_(thread.program->pid) {}
+  ProgramTask(ProgramThread& thread, FileTable& files) : thread_(thread), files_(files), memory_(thread.program->pid) {}
 
   pid_t pid() const override { return thread_.program->pid; }
   pid_t tid() const override { return thread_.tid; }

@@ -14,11 +14,11 @@ namespace causeway::kernel {
 
 struct Refusal {
   std::chrono::system_clock::time_point time;  // set by Add()
-  std::string what;      // the call that failed and how: "ibv_reg_dmabuf_mr on rxe1: EINVAL"
-  std::string rule;      // the rule that decided, in the kernel's words, with its function
-  std::string provider;  // the function whose memory it is: "gaudi0 (0000:33:00.0)"; may be empty
-  std::string client;    // the function that wanted to reach it; may be empty
-  std::string remedy;    // what a user can change
+  std::string what;                            // the call that failed and how: "ibv_reg_dmabuf_mr on rxe1: EINVAL"
+  std::string rule;                            // the rule that decided, in the kernel's words, with its function
+  std::string provider;                        // the function whose memory it is: "gaudi0 (0000:33:00.0)"; may be empty
+  std::string client;                          // the function that wanted to reach it; may be empty
+  std::string remedy;                          // what a user can change
 };
 
 // A ring: the newest kKept stay. Thread-safe.

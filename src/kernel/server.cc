@@ -386,7 +386,8 @@ void Server::Serve(ProgramThread& thread) {
 void Server::Reap() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    reaper_wake_.wait(lock, [&] { return !ended_.empty() || !finished_.empty() || (stopping_ && threads_alive_ == 0); });
+    reaper_wake_.wait(lock,
+                      [&] { return !ended_.empty() || !finished_.empty() || (stopping_ && threads_alive_ == 0); });
     if (!ended_.empty()) {
       const std::shared_ptr<Program> program = std::move(ended_.front());
       ended_.pop_front();

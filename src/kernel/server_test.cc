@@ -110,7 +110,9 @@ class Device : public File {
     EXPECT_EQ(vma, 77u);
     world_.Change([&] { ++world_.unmapped; });
   }
-  FileStat Stat() const override { return {.mode = S_IFCHR | 0666, .rdev_major = 3, .rdev_minor = 4, .size = 5, .inode = 6}; }
+  FileStat Stat() const override {
+    return {.mode = S_IFCHR | 0666, .rdev_major = 3, .rdev_minor = 4, .size = 5, .inode = 6};
+  }
   std::string Name() const override { return "/dev/hl0"; }
   std::string FdInfo() const override { return "pos:\t0\n"; }
 

@@ -45,8 +45,7 @@ ipc::Message Syscalls::Handle(ProgramTask& task, const ipc::Message& call) {
 
 Result<int64_t> Syscalls::Dispatch(ProgramTask& task, const ipc::Message& call, ipc::Message* answer) {
   switch (static_cast<ipc::Op>(call.op)) {
-    case ipc::Op::kOpen:
-      return Open(task, static_cast<uint32_t>(call.arg[0]), static_cast<uint32_t>(call.arg[1]));
+    case ipc::Op::kOpen: return Open(task, static_cast<uint32_t>(call.arg[0]), static_cast<uint32_t>(call.arg[1]));
     case ipc::Op::kIoctl: {
       CW_TRY(const auto opened, files_.Get(call.file));
       return opened.file->Ioctl(task, static_cast<uint32_t>(call.arg[0]), call.arg[1]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program as the machine sees one, for tests: connects, makes calls, answers what it is asked (ipc/channel.h). What the
-// preloaded library does, without interposing anything. One object is one connected thread.
+// A program as the machine sees one, for tests: connects, makes calls, answers what it is asked (ipc/channel.h). What
+// the preloaded library does, without interposing anything. One object is one connected thread.
 #pragma once
 
 #include <fcntl.h>
@@ -41,7 +41,8 @@ class TestProgram {
     const ipc::ControlMessage welcome = Exchange(hello, -1, &arena_fd_);
     hello_result_ = welcome.type == ipc::ControlMessage::kWelcome ? welcome.result : -EPROTO;
     if (hello_result_ != 0) return;
-    void* arena = ::mmap(nullptr, welcome.value, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arena_fd_.get(), 0);
+    void* arena =
+        ::mmap(nullptr, welcome.value, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arena_fd_.get(), 0);
     if (arena == MAP_FAILED) std::abort();
     arena_ = static_cast<std::byte*>(arena);
     arena_bytes_ = welcome.value;

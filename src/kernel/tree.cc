@@ -54,7 +54,8 @@ Status RemoveRecursively(int parent, const char* name) {
   }
   std::vector<std::string> names;
   while (const dirent* entry = ::readdir(stream)) {
-    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) names.emplace_back(entry->d_name);
+    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0)
+      names.emplace_back(entry->d_name);
   }
   Status first;
   for (const std::string& child : names) {
@@ -84,8 +85,7 @@ Tree::~Tree() = default;
 
 Status Tree::AddFolder(const std::string& path) {
   const std::string real = Real(path);
-  return WithParents(root_, real,
-                     [&] { return ::mkdir(real.c_str(), 0755) == 0 || errno == EEXIST ? 0 : -1; });
+  return WithParents(root_, real, [&] { return ::mkdir(real.c_str(), 0755) == 0 || errno == EEXIST ? 0 : -1; });
 }
 
 Status Tree::AddFile(const std::string& path, std::string_view content, uint32_t mode) {
@@ -197,7 +197,8 @@ Result<Ref<File>> Tree::Open(Task& task, uint32_t node_id, uint32_t flags) {
     if (it == nodes_.end()) return Err(ENOENT);
     node = it->second;
   }
-  // The order of fs/namei.c do_open(): O_EXCL on what exists, O_DIRECTORY on what is no folder, then the file's own open.
+  // The order of fs/namei.c do_open(): O_EXCL on what exists, O_DIRECTORY on what is no folder, then the file's own
+  // open.
   if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) return Err(EEXIST);
   if ((flags & O_DIRECTORY) != 0) return Err(ENOTDIR);
   if (node->open) return node->open(task, flags);

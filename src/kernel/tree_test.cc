@@ -118,10 +118,10 @@ TEST_F(TreeTest, AttributesAreOpenedAsKernfsDoes) {
     const char* path;
     uint32_t flags;
     int want_errno;
-  } const cases[] = {  // fs/kernfs/file.c kernfs_fop_open()
-      {"/sys/ro", O_RDONLY, 0},      {"/sys/ro", O_WRONLY, EACCES}, {"/sys/ro", O_RDWR, EACCES},
-      {"/sys/rw", O_RDWR, 0},        {"/sys/wo", O_WRONLY, 0},      {"/sys/wo", O_RDONLY, EACCES},
-      {"/sys/wo", O_RDWR, EACCES},
+  } const cases[] = {
+      // fs/kernfs/file.c kernfs_fop_open()
+      {"/sys/ro", O_RDONLY, 0}, {"/sys/ro", O_WRONLY, EACCES}, {"/sys/ro", O_RDWR, EACCES}, {"/sys/rw", O_RDWR, 0},
+      {"/sys/wo", O_WRONLY, 0}, {"/sys/wo", O_RDONLY, EACCES}, {"/sys/wo", O_RDWR, EACCES},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.path);

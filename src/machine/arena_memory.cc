@@ -20,8 +20,7 @@ struct Layout {
 constexpr Layout LayOut() {
   Layout layout = {};
   layout.slots = AlignUp(sizeof(ipc::ArenaHeader), kPageSize);
-  layout.region[ipc::kRegionBusMap] =
-      AlignUp(layout.slots + sizeof(ipc::ThreadSlot) * ipc::kMaxThreads, kPageSize);
+  layout.region[ipc::kRegionBusMap] = AlignUp(layout.slots + sizeof(ipc::ThreadSlot) * ipc::kMaxThreads, kPageSize);
   layout.region[ipc::kRegionNic] = AlignUp(layout.region[ipc::kRegionBusMap] + sizeof(pci::BusMap), kPageSize);
   layout.region[ipc::kRegionNicHeap] = AlignUp(layout.region[ipc::kRegionNic] + sizeof(roce::NicMemory), kPageSize);
   layout.end = layout.region[ipc::kRegionNicHeap] + kHeapBytes;

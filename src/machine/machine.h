@@ -5,8 +5,8 @@
 //   <folder>/control.sock   the causeway command (machine/control.h)
 //   <folder>/tree/          sys/ and dev/ (kernel/tree.h)
 //
-// Threads: main loop (the caller of RunMachine), release (kernel/file_table.h), reaper and one server thread per program
-// thread (kernel/server.h), control, NIC.
+// Threads: main loop (the caller of RunMachine), release (kernel/file_table.h), reaper and one server thread per
+// program thread (kernel/server.h), control, NIC.
 #pragma once
 
 #include <memory>

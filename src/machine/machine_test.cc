@@ -29,9 +29,7 @@ using ipc::Op;
 using kernel::TestProgram;
 using nlohmann::json;
 
-config::MachineConfig DefaultConfig() {
-  return *config::ParseConfig(config::DefaultConfigText(), "default").config;
-}
+config::MachineConfig DefaultConfig() { return *config::ParseConfig(config::DefaultConfigText(), "default").config; }
 
 std::string MakeFolderName() {
   std::string name = testing::TempDir() + "causeway-machine-XXXXXX";

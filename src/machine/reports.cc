@@ -26,9 +26,7 @@ uint64_t ResidentBytes() {
   return resident * kPageSize;
 }
 
-Json Version() {
-  return {{"version", CAUSEWAY_VERSION}, {"protocol", ipc::kProtocolVersion}, {"pid", ::getpid()}};
-}
+Json Version() { return {{"version", CAUSEWAY_VERSION}, {"protocol", ipc::kProtocolVersion}, {"pid", ::getpid()}}; }
 
 Json Nics(const ReportSources& s) {
   const auto contexts = s.infiniband.Contexts();
@@ -104,12 +102,8 @@ Json Ps(const ReportSources& s) {
                             {"resident_bytes", device.hbm_resident},
                             {"dmabufs", device.dmabufs}});
   }
-  return {{"pid", ::getpid()},
-          {"resident_bytes", ResidentBytes()},
-          {"programs", std::move(programs)},
-          {"files", std::move(open)},
-          {"accelerators", std::move(accelerators)},
-          {"nics", Nics(s)}};
+  return {{"pid", ::getpid()},        {"resident_bytes", ResidentBytes()},       {"programs", std::move(programs)},
+          {"files", std::move(open)}, {"accelerators", std::move(accelerators)}, {"nics", Nics(s)}};
 }
 
 Json Hops(const std::vector<pci::Hop>& hops) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every struct, offset and number of uapi/{ib_verbs,rdma_ioctl,rxe}.h against the system's kernel headers. Nearly all of
-// it is checked when this file compiles.
+// Every struct, offset and number of uapi/{ib_verbs,rdma_ioctl,rxe}.h against the system's kernel headers. Nearly all
+// of it is checked when this file compiles.
 #include <gtest/gtest.h>
 
 // In C++ an empty struct has a size, so that the system's macro moves what it declares; as C sees it, it does not.
@@ -25,21 +25,42 @@ namespace {
 namespace cw = causeway::uapi;
 
 #define SIZE(type) static_assert(sizeof(cw::type) == sizeof(::type), #type)
-#define FIELD(type, field)                                                        \
-  static_assert(offsetof(cw::type, field) == offsetof(struct ::type, field) &&    \
-                    sizeof(cw::type::field) == sizeof(::type::field), #type "::" #field)
+#define FIELD(type, field)                                                                                             \
+  static_assert(                                                                                                       \
+      offsetof(cw::type, field) == offsetof(struct ::type, field) && sizeof(cw::type::field) == sizeof(::type::field), \
+      #type "::" #field)
 #define FIELD_AS(type, ours, theirs) static_assert(offsetof(cw::type, ours) == offsetof(struct ::type, theirs), #type)
 #define VALUE(name) static_assert(static_cast<uint64_t>(cw::name) == static_cast<uint64_t>(::name), #name)
-#define F2(t, a, b) FIELD(t, a); FIELD(t, b)
-#define F3(t, a, b, c) F2(t, a, b); FIELD(t, c)
-#define F4(t, a, b, c, d) F3(t, a, b, c); FIELD(t, d)
-#define F5(t, a, b, c, d, e) F4(t, a, b, c, d); FIELD(t, e)
-#define F6(t, a, b, c, d, e, f) F5(t, a, b, c, d, e); FIELD(t, f)
-#define V2(a, b) VALUE(a); VALUE(b)
-#define V3(a, b, c) V2(a, b); VALUE(c)
-#define V4(a, b, c, d) V3(a, b, c); VALUE(d)
-#define V5(a, b, c, d, e) V4(a, b, c, d); VALUE(e)
-#define V7(a, b, c, d, e, f, g) V5(a, b, c, d, e); V2(f, g)
+#define F2(t, a, b) \
+  FIELD(t, a);      \
+  FIELD(t, b)
+#define F3(t, a, b, c) \
+  F2(t, a, b);         \
+  FIELD(t, c)
+#define F4(t, a, b, c, d) \
+  F3(t, a, b, c);         \
+  FIELD(t, d)
+#define F5(t, a, b, c, d, e) \
+  F4(t, a, b, c, d);         \
+  FIELD(t, e)
+#define F6(t, a, b, c, d, e, f) \
+  F5(t, a, b, c, d, e);         \
+  FIELD(t, f)
+#define V2(a, b) \
+  VALUE(a);      \
+  VALUE(b)
+#define V3(a, b, c) \
+  V2(a, b);         \
+  VALUE(c)
+#define V4(a, b, c, d) \
+  V3(a, b, c);         \
+  VALUE(d)
+#define V5(a, b, c, d, e) \
+  V4(a, b, c, d);         \
+  VALUE(e)
+#define V7(a, b, c, d, e, f, g) \
+  V5(a, b, c, d, e);            \
+  V2(f, g)
 
 // ---- rdma_user_rxe.h
 SIZE(rxe_queue_buf);
@@ -121,16 +142,16 @@ static_assert(cw::kIbUserVerbsCmdCommandMask == IB_USER_VERBS_CMD_COMMAND_MASK);
 static_assert(cw::kIbUserVerbsCmdFlagExtended == IB_USER_VERBS_CMD_FLAG_EXTENDED);
 V5(IB_USER_VERBS_CMD_GET_CONTEXT, IB_USER_VERBS_CMD_QUERY_DEVICE, IB_USER_VERBS_CMD_QUERY_PORT,
    IB_USER_VERBS_CMD_ALLOC_PD, IB_USER_VERBS_CMD_DEALLOC_PD);
-V5(IB_USER_VERBS_CMD_CREATE_AH, IB_USER_VERBS_CMD_MODIFY_AH, IB_USER_VERBS_CMD_QUERY_AH,
-   IB_USER_VERBS_CMD_DESTROY_AH, IB_USER_VERBS_CMD_REG_MR);
+V5(IB_USER_VERBS_CMD_CREATE_AH, IB_USER_VERBS_CMD_MODIFY_AH, IB_USER_VERBS_CMD_QUERY_AH, IB_USER_VERBS_CMD_DESTROY_AH,
+   IB_USER_VERBS_CMD_REG_MR);
 V5(IB_USER_VERBS_CMD_REG_SMR, IB_USER_VERBS_CMD_REREG_MR, IB_USER_VERBS_CMD_QUERY_MR, IB_USER_VERBS_CMD_DEREG_MR,
    IB_USER_VERBS_CMD_ALLOC_MW);
 V5(IB_USER_VERBS_CMD_BIND_MW, IB_USER_VERBS_CMD_DEALLOC_MW, IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL,
    IB_USER_VERBS_CMD_CREATE_CQ, IB_USER_VERBS_CMD_RESIZE_CQ);
-V5(IB_USER_VERBS_CMD_DESTROY_CQ, IB_USER_VERBS_CMD_POLL_CQ, IB_USER_VERBS_CMD_PEEK_CQ,
-   IB_USER_VERBS_CMD_REQ_NOTIFY_CQ, IB_USER_VERBS_CMD_CREATE_QP);
-V5(IB_USER_VERBS_CMD_QUERY_QP, IB_USER_VERBS_CMD_MODIFY_QP, IB_USER_VERBS_CMD_DESTROY_QP,
-   IB_USER_VERBS_CMD_POST_SEND, IB_USER_VERBS_CMD_POST_RECV);
+V5(IB_USER_VERBS_CMD_DESTROY_CQ, IB_USER_VERBS_CMD_POLL_CQ, IB_USER_VERBS_CMD_PEEK_CQ, IB_USER_VERBS_CMD_REQ_NOTIFY_CQ,
+   IB_USER_VERBS_CMD_CREATE_QP);
+V5(IB_USER_VERBS_CMD_QUERY_QP, IB_USER_VERBS_CMD_MODIFY_QP, IB_USER_VERBS_CMD_DESTROY_QP, IB_USER_VERBS_CMD_POST_SEND,
+   IB_USER_VERBS_CMD_POST_RECV);
 V5(IB_USER_VERBS_CMD_ATTACH_MCAST, IB_USER_VERBS_CMD_DETACH_MCAST, IB_USER_VERBS_CMD_CREATE_SRQ,
    IB_USER_VERBS_CMD_MODIFY_SRQ, IB_USER_VERBS_CMD_QUERY_SRQ);
 V5(IB_USER_VERBS_CMD_DESTROY_SRQ, IB_USER_VERBS_CMD_POST_SRQ_RECV, IB_USER_VERBS_CMD_OPEN_XRCD,
@@ -139,8 +160,7 @@ V2(IB_USER_VERBS_CMD_OPEN_QP, IB_USER_VERBS_EX_CMD_QUERY_DEVICE);
 V5(IB_USER_VERBS_EX_CMD_CREATE_CQ, IB_USER_VERBS_EX_CMD_CREATE_QP, IB_USER_VERBS_EX_CMD_MODIFY_QP,
    IB_USER_VERBS_EX_CMD_CREATE_FLOW, IB_USER_VERBS_EX_CMD_DESTROY_FLOW);
 V3(IB_USER_VERBS_EX_CMD_CREATE_WQ, IB_USER_VERBS_EX_CMD_MODIFY_WQ, IB_USER_VERBS_EX_CMD_DESTROY_WQ);
-V3(IB_USER_VERBS_EX_CMD_CREATE_RWQ_IND_TBL, IB_USER_VERBS_EX_CMD_DESTROY_RWQ_IND_TBL,
-   IB_USER_VERBS_EX_CMD_MODIFY_CQ);
+V3(IB_USER_VERBS_EX_CMD_CREATE_RWQ_IND_TBL, IB_USER_VERBS_EX_CMD_DESTROY_RWQ_IND_TBL, IB_USER_VERBS_EX_CMD_MODIFY_CQ);
 V3(IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION, IB_UVERBS_CQ_FLAGS_IGNORE_OVERRUN, IB_UVERBS_CREATE_QP_MASK_IND_TABLE);
 V7(IB_UVERBS_QPT_RC, IB_UVERBS_QPT_UC, IB_UVERBS_QPT_UD, IB_UVERBS_QPT_RAW_PACKET, IB_UVERBS_QPT_XRC_INI,
    IB_UVERBS_QPT_XRC_TGT, IB_UVERBS_QPT_DRIVER);
@@ -296,8 +316,8 @@ V3(UVERBS_ATTR_INFO_OBJECT_ID, UVERBS_ATTR_INFO_TOTAL_HANDLES, UVERBS_ATTR_INFO_
 V2(UVERBS_ATTR_QUERY_PORT_PORT_NUM, UVERBS_ATTR_QUERY_PORT_RESP);
 V2(UVERBS_ATTR_GET_CONTEXT_NUM_COMP_VECTORS, UVERBS_ATTR_GET_CONTEXT_CORE_SUPPORT);
 V2(UVERBS_ATTR_QUERY_CONTEXT_NUM_COMP_VECTORS, UVERBS_ATTR_QUERY_CONTEXT_CORE_SUPPORT);
-V4(UVERBS_ATTR_QUERY_GID_TABLE_ENTRY_SIZE, UVERBS_ATTR_QUERY_GID_TABLE_FLAGS,
-   UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES, UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES);
+V4(UVERBS_ATTR_QUERY_GID_TABLE_ENTRY_SIZE, UVERBS_ATTR_QUERY_GID_TABLE_FLAGS, UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES,
+   UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES);
 V4(UVERBS_ATTR_QUERY_GID_ENTRY_PORT, UVERBS_ATTR_QUERY_GID_ENTRY_GID_INDEX, UVERBS_ATTR_QUERY_GID_ENTRY_FLAGS,
    UVERBS_ATTR_QUERY_GID_ENTRY_RESP_ENTRY);
 V2(UVERBS_METHOD_PD_DESTROY, UVERBS_ATTR_DESTROY_PD_HANDLE);
@@ -315,8 +335,8 @@ V7(UVERBS_ATTR_CREATE_QP_USER_HANDLE, UVERBS_ATTR_CREATE_QP_CAP, UVERBS_ATTR_CRE
    UVERBS_ATTR_CREATE_QP_FLAGS, UVERBS_ATTR_CREATE_QP_SOURCE_QPN, UVERBS_ATTR_CREATE_QP_EVENT_FD,
    UVERBS_ATTR_CREATE_QP_RESP_CAP);
 V3(UVERBS_ATTR_CREATE_QP_RESP_QP_NUM, UVERBS_ATTR_DESTROY_QP_HANDLE, UVERBS_ATTR_DESTROY_QP_RESP);
-V5(IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK, IB_UVERBS_QP_CREATE_SCATTER_FCS,
-   IB_UVERBS_QP_CREATE_CVLAN_STRIPPING, IB_UVERBS_QP_CREATE_PCI_WRITE_END_PADDING, IB_UVERBS_QP_CREATE_SQ_SIG_ALL);
+V5(IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK, IB_UVERBS_QP_CREATE_SCATTER_FCS, IB_UVERBS_QP_CREATE_CVLAN_STRIPPING,
+   IB_UVERBS_QP_CREATE_PCI_WRITE_END_PADDING, IB_UVERBS_QP_CREATE_SQ_SIG_ALL);
 SIZE(ib_uverbs_qp_cap);
 F5(ib_uverbs_qp_cap, max_send_wr, max_recv_wr, max_send_sge, max_recv_sge, max_inline_data);
 V2(UVERBS_METHOD_SRQ_CREATE, UVERBS_METHOD_SRQ_DESTROY);

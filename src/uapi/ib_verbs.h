@@ -13,11 +13,11 @@
 
 namespace causeway::uapi {
 
-constexpr uint32_t kIbUserVerbsAbiVersion = 6;          // IB_USER_VERBS_ABI_VERSION
-constexpr uint32_t kIbUserVerbsCmdThreshold = 50;       // IB_USER_VERBS_CMD_THRESHOLD
-constexpr uint32_t kIbUserVerbsCmdCommandMask = 0xff;   // IB_USER_VERBS_CMD_COMMAND_MASK
+constexpr uint32_t kIbUserVerbsAbiVersion = 6;                // IB_USER_VERBS_ABI_VERSION
+constexpr uint32_t kIbUserVerbsCmdThreshold = 50;             // IB_USER_VERBS_CMD_THRESHOLD
+constexpr uint32_t kIbUserVerbsCmdCommandMask = 0xff;         // IB_USER_VERBS_CMD_COMMAND_MASK
 constexpr uint32_t kIbUserVerbsCmdFlagExtended = 0x80000000;  // IB_USER_VERBS_CMD_FLAG_EXTENDED
-constexpr uint32_t kRxeUverbsAbiVersion = 2;            // RXE_UVERBS_ABI_VERSION
+constexpr uint32_t kRxeUverbsAbiVersion = 2;                  // RXE_UVERBS_ABI_VERSION
 
 enum ib_uverbs_write_cmds : uint32_t {
   IB_USER_VERBS_CMD_GET_CONTEXT,

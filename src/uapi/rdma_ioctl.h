@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ioctl() half of the uverbs uAPI: one request, RDMA_VERBS_IOCTL, that names an object, a method and its attributes.
-// Names, numbers and layouts are those of linux include/uapi/rdma/rdma_user_ioctl_cmds.h, ib_user_ioctl_cmds.h and
-// ib_user_ioctl_verbs.h; checked against the system's headers in ib_parity_test.cc.
+// The ioctl() half of the uverbs uAPI: one request, RDMA_VERBS_IOCTL, that names an object, a method and its
+// attributes. Names, numbers and layouts are those of linux include/uapi/rdma/rdma_user_ioctl_cmds.h,
+// ib_user_ioctl_cmds.h and ib_user_ioctl_verbs.h; checked against the system's headers in ib_parity_test.cc.
 #pragma once
 
 #include <cstddef>

@@ -232,8 +232,8 @@ enum ib_wc_opcode : uint32_t {
   IB_WC_RECV_RDMA_WITH_IMM = 129,
 };
 
-// As programs read them (enum ibv_wc_flags). Deviation: the kernel's IB_WC_WITH_INVALIDATE is 4 and real rxe stores that
-// unchanged, so its users see IP_CSUM_OK; we store what libibverbs means.
+// As programs read them (enum ibv_wc_flags). Deviation: the kernel's IB_WC_WITH_INVALIDATE is 4 and real rxe stores
+// that unchanged, so its users see IP_CSUM_OK; we store what libibverbs means.
 enum ib_wc_flags : uint32_t {
   IB_WC_GRH = 1,
   IB_WC_WITH_IMM = 2,

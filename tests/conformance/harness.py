@@ -86,12 +86,12 @@ def execute(args, **options):
     return Running(args, **options).result(deadline, text_in)
 
 
-def wait_until(what, predicate, deadline=None):
-    """Polls until the predicate is true; it fails, with `what`, when the deadline has passed."""
+def wait_until(what, predicate, deadline=None, describe=lambda: ""):
+    """Polls until the predicate is true; it fails, with `what` and describe(), when the deadline has passed."""
     end = time.monotonic() + (deadline or DEADLINE)
     while not predicate():
         if time.monotonic() > end:
-            raise AssertionError(f"not in time: {what}")
+            raise AssertionError(f"not in time: {what} {describe()}")
         time.sleep(0.005)
 
 
@@ -150,8 +150,7 @@ class Machine:
         got = execute([CAUSEWAY, "ps", "--name", self.name, "--json"])
         if got.status != 0:
             raise AssertionError(str(got))
-        document = json.loads(got.out)
-        return document[0] if isinstance(document, list) else document
+        return json.loads(got.out)
 
     def holdings(self):
         """Everything `causeway ps` says that is not so on an idle machine: programs, files, and each count of an

@@ -188,9 +188,10 @@ class Run(CliTest):
 
     def test_a_machine_that_is_killed_is_reported(self):
         process = subprocess.Popen(
-            [CAUSEWAY, "run", "--", "sh", "-c", "kill -KILL $(cat $CAUSEWAY_MACHINE/pid); echo killed; read line; exit 6"],
+            [CAUSEWAY, "run", "--", "sh", "-c", "pid=$(cat $CAUSEWAY_MACHINE/pid); kill -KILL $pid; echo $pid; read line; exit 6"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        self.assertEqual(process.stdout.readline(), "killed\n")
+        pid = process.stdout.readline().strip()
+        wait_until("the command has seen it", lambda: not os.path.exists(f"/proc/{pid}"))
         _, err = process.communicate("\n", timeout=harness.DEADLINE)
         self.assertEqual(process.returncode, 6)
         self.assertIn("the machine ended before the program did (killed by signal 9", err)

@@ -5,6 +5,7 @@
 //   peer ROLE KIND ACCEL NIC      ROLE requester|responder, KIND write|read|send|atomic with -host or -hbm
 //   peer waiter - ACCEL NIC       blocks in ibv_get_cq_event(); out as for a machine that died
 //   out {"endpoint": {...}}       in: the other side's object on one line (without the word "endpoint")
+//   in  go                        the responder is ready: the requester may begin
 //   out {"running": true}         the requester transfers without end, the responder waits for receives
 //   out {"status": "..", "count": N}   the requester saw this completion status, and N completions after it
 //   in  probe                     a responder whose requester has died writes to it, and says what came of it
@@ -249,11 +250,15 @@ static void TakeDown(struct peer* peer) {
 }
 
 static void Request(struct peer* peer) {
+  char go[16];
+  if (!ReadLine(go, sizeof(go), kPatience)) Hang("no go");
+  if (strcmp(go, "go") != 0) return;
   unsigned posted = 0, completed = 0;
   double last = Now(), checked = last;
   for (;;) {
     while (posted - completed < kDepth) {
       const int error = PostRequest(peer, posted);
+      if (error == ENODEV) CheckMachine(peer);
       if (error != 0) Fail("ibv_post_send", peer->nic.name, error, NULL);
       ++posted;
     }
@@ -313,16 +318,21 @@ static void Respond(struct peer* peer) {
     char line[64];
     if (!ReadLine(line, sizeof(line), 0)) continue;
     if (strcmp(line, "probe") != 0) return;
-    // Two requests to a QP that is no more: the first finds nobody, the second is flushed.
+    // Requests to a QP that is no more, two at a time: one finds nobody, the next is flushed. The machine may learn of
+    // the death a moment after its parent does, so the first ones may still succeed.
     snprintf(peer->kind, sizeof(peer->kind), "write");
-    for (unsigned i = 0; i < 2; ++i) {
-      const int error = PostRequest(peer, i);
-      if (error != 0) Fail("ibv_post_send", peer->nic.name, error, NULL);
-    }
     const double end = Now() + kPatience;
-    do {
-      if (Now() > end) Hang("the probe does not complete");
-    } while (ibv_poll_cq(peer->nic.cq, 1, &wc) == 0 || wc.wr_id != kSend);
+    unsigned outstanding = 0;
+    for (unsigned turn = 0;; --outstanding) {
+      for (; outstanding < 2; ++outstanding, ++turn) {
+        const int error = PostRequest(peer, turn);
+        if (error != 0) Fail("ibv_post_send", peer->nic.name, error, NULL);
+      }
+      do {
+        if (Now() > end) Hang("the probe does not fail");
+      } while (ibv_poll_cq(peer->nic.cq, 1, &wc) == 0 || wc.wr_id != kSend);
+      if (wc.status != IBV_WC_SUCCESS) break;
+    }
     ReportErrors(peer, &wc, 1);
     return;
   }

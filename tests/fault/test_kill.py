@@ -86,6 +86,14 @@ def introduce(first, second):
     return True
 
 
+def run(responder, requester):
+    """Lets the transfer begin. False when one of them ended instead."""
+    if responder.until("running") is None:
+        return False
+    requester.say("go")
+    return "running" in (requester.until("running", "status") or {})
+
+
 class FaultCase(unittest.TestCase):
     def start_machine(self):
         machine = harness.Machine().__enter__()
@@ -117,7 +125,8 @@ class KilledPrograms(FaultCase):
             delay = random_moments.uniform(0, 0.06 if during_set_up else 0.02)
             with self.subTest(number=number, kind=kind, victim=victim, during_set_up=during_set_up, delay=delay):
                 self.one_kill(environment, kind, victim, during_set_up, delay)
-                harness.wait_until("nothing is left of both programs", lambda: not machine.holdings(), 20)
+                harness.wait_until("nothing is left of both programs", lambda: not machine.holdings(), 20,
+                                   lambda: machine.holdings())
         # As at the start, and still of use.
         after = machine.ps()
         self.assertEqual(set(before), set(after))
@@ -127,14 +136,14 @@ class KilledPrograms(FaultCase):
 
     def one_kill(self, environment, kind, victim, during_set_up, delay):
         pair = self.start_pair(environment, kind)
-        killed, survivor = pair.pop(victim), pair.popitem()[1]
+        killed, survivor = pair[victim], pair["responder" if victim == "requester" else "requester"]
         if during_set_up:
             time.sleep(delay)
             killed.process.kill()
-            if introduce(killed, survivor) and survivor.role == "responder":
-                survivor.say("probe")
+            if introduce(killed, survivor):
+                survivor.say("probe" if survivor.role == "responder" else "go")
         else:
-            if not introduce(killed, survivor) or None in [peer.until("running") for peer in (killed, survivor)]:
+            if not (introduce(killed, survivor) and run(**pair)):
                 self.fail(self.words(killed, survivor))
             time.sleep(delay)
             killed.process.kill()
@@ -173,10 +182,9 @@ class KilledMachine(FaultCase):
                 pair = self.start_pair(environment, kind)
                 waiter = Peer(environment, "waiter", "-")
                 self.addCleanup(lambda p=waiter.process: p.poll() is None and p.kill())
-                self.assertTrue(introduce(pair["requester"], pair["responder"]))
                 peers = [pair["requester"], pair["responder"], waiter]
-                for peer in peers:
-                    self.assertIsNotNone(peer.until("running"), peer.lines)
+                self.assertTrue(introduce(*peers[:2]) and run(**pair) and waiter.until("running"),
+                                [peer.lines for peer in peers])
                 self.kill_machine(machine)
                 for peer in peers:
                     said = peer.until("errno", "hang")

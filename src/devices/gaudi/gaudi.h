@@ -71,7 +71,7 @@ class Board {
   void set_max_power_mw(uint64_t value);
   uint64_t power_mw() const { return firmware_.dc_power_default; }  // no engine runs: the idle draw
   uint64_t energy_mj() const { return power_mw() * (timestamp() / 1'000'000) / 1'000; }  // since power-up
-  uint32_t max_clock_mhz() const;                                   // MME PLL
+  uint32_t max_clock_mhz() const;                                                        // MME PLL
   void set_max_clock_mhz(uint32_t value);
   uint32_t clock_mhz() const { return max_clock_mhz(); }
   // PSOC timestamp counter: ns since power-up.

@@ -38,7 +38,8 @@ class Command {
   bool strict = false;     // extended rules: what is longer than known must be zero
   bool zero_rest = false;  // extended rules: a longer response is zero-filled
 
-  // uverbs_request(): a shorter request reads as zero-extended. errors: EOPNOTSUPP longer than known, and not zero there.
+  // uverbs_request(): a shorter request reads as zero-extended. errors: EOPNOTSUPP longer than known, and not zero
+  // there.
   template <typename T>
   Result<T> Request() const {
     T request = {};

@@ -27,8 +27,8 @@ Status GetContextCommand(Command& command) {
   auto events = command.file.NewEventFile(EventFile::Type::kAsync);
   CW_TRY(const int fd, command.task.InstallFile(events, O_CLOEXEC));
   NewDescriptor descriptor{command.task, fd};
-  CW_CHECK(command.Respond(ib_uverbs_get_context_resp{
-      .async_fd = static_cast<uint32_t>(fd), .num_comp_vectors = command.file.core().num_comp_vectors()}));
+  CW_CHECK(command.Respond(ib_uverbs_get_context_resp{.async_fd = static_cast<uint32_t>(fd),
+                                                      .num_comp_vectors = command.file.core().num_comp_vectors()}));
   CW_CHECK(command.file.MakeContext());
   command.file.OfferDefaultAsync(events);
   descriptor.kept = true;
@@ -59,8 +59,7 @@ Status QueryPortCommand(Command& command) {
 // ib_uverbs_create_comp_channel().
 Status CreateCompChannelCommand(Command& command) {
   CW_CHECK(command.Request<ib_uverbs_create_comp_channel>());
-  CW_TRY(const int fd,
-         command.task.InstallFile(command.file.NewEventFile(EventFile::Type::kCompletion), O_CLOEXEC));
+  CW_TRY(const int fd, command.task.InstallFile(command.file.NewEventFile(EventFile::Type::kCompletion), O_CLOEXEC));
   NewDescriptor descriptor{command.task, fd};
   CW_CHECK(command.Respond(ib_uverbs_create_comp_channel_resp{.fd = static_cast<uint32_t>(fd)}));
   descriptor.kept = true;

@@ -31,8 +31,8 @@ class Cq final : public Uobject {
   ~Cq() override;
   Status Destroy() override;  // EBUSY: a QP uses it
 
-  // rxe_resize_cq(). Returns the new capacity. errors: EINVAL cqe out of range or below the fill level, or a short driver
-  // response; ENOMEM; EFAULT.
+  // rxe_resize_cq(). Returns the new capacity. errors: EINVAL cqe out of range or below the fill level, or a short
+  // driver response; ENOMEM; EFAULT.
   Result<uint32_t> Resize(kernel::Task& task, uint32_t cqe, const Udata& driver);
 
   uint32_t index() const { return index_; }

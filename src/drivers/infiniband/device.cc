@@ -190,8 +190,8 @@ uapi::ib_uverbs_query_port_resp IbDevice::QueryPort() const {
   port.active_width = speed.width;
   port.active_speed = speed.speed;
   port.phys_state = state == LinkState::kUp ? 5 : state == LinkState::kNoCarrier ? 2 : 3;  // LinkUp, Polling, Disabled
-  port.link_layer = 2;  // Ethernet
-  port.flags = 1;       // IB_UVERBS_QPF_GRH_REQUIRED
+  port.link_layer = 2;                                                                     // Ethernet
+  port.flags = 1;                                                                          // IB_UVERBS_QPF_GRH_REQUIRED
   return port;
 }
 

@@ -38,7 +38,7 @@ struct NicConfig {
 
 struct Config {
   std::vector<NicConfig> nics;
-  bool enforce_memlock = false;  // RLIMIT_MEMLOCK on registered memory
+  bool enforce_memlock = false;                     // RLIMIT_MEMLOCK on registered memory
   std::chrono::milliseconds address_timeout{1000};  // how long an unknown address is looked for
 };
 

@@ -2,8 +2,8 @@
 // The infiniband driver of a machine: uverbs with rxe's personality over the machine's NICs. Makes the devices, their
 // nodes (/dev/infiniband/uverbsN, 231:192+N) and what sysfs says of them.
 //
-// Life: created before NicDevices::Start() (it takes the interrupts); files are gone (the FileTable is cleared) before it
-// is destroyed; the tree, the NICs and the bus outlive it.
+// Life: created before NicDevices::Start() (it takes the interrupts); files are gone (the FileTable is cleared) before
+// it is destroyed; the tree, the NICs and the bus outlive it.
 #pragma once
 
 #include <memory>
@@ -36,7 +36,7 @@ class Driver {
     std::string netdev;  // "eth0"
     std::string node_guid;
     std::vector<std::string> gids;
-    uint32_t nic = 0;    // index of NicDevices
+    uint32_t nic = 0;  // index of NicDevices
     const pci::Function* function = nullptr;
   };
   std::vector<DeviceInfo> Devices() const;

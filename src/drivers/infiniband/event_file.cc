@@ -34,11 +34,11 @@ size_t EventFile::queued() const {
   return events_.size();
 }
 
-// uverbs_main.c ib_uverbs_event_read(): an empty queue is reported whatever the buffer; a buffer that is too small keeps
-// the event; a copy that fails loses it.
+// uverbs_main.c ib_uverbs_event_read(): an empty queue is reported whatever the buffer; a buffer that is too small
+// keeps the event; a copy that fails loses it.
 Result<int64_t> EventFile::Read(kernel::Task& task, uint64_t buffer, uint64_t len, bool* drained) {
-  const size_t size = type_ == Type::kAsync ? sizeof(uapi::ib_uverbs_async_event_desc)
-                                            : sizeof(uapi::ib_uverbs_comp_event_desc);
+  const size_t size =
+      type_ == Type::kAsync ? sizeof(uapi::ib_uverbs_async_event_desc) : sizeof(uapi::ib_uverbs_comp_event_desc);
   uapi::ib_uverbs_async_event_desc desc = {};
   {
     const std::lock_guard lock(mutex_);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Event descriptors against linux v6.1 drivers/infiniband/core/uverbs_main.c ib_uverbs_event_read() (specs: verbs 2.5, 7).
+// Event descriptors against linux v6.1 drivers/infiniband/core/uverbs_main.c ib_uverbs_event_read() (specs: verbs 2.5,
+// 7).
 #include "drivers/infiniband/event_file.h"
 
 #include <gtest/gtest.h>

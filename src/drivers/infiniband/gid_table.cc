@@ -67,8 +67,8 @@ std::array<uint8_t, 8> Eui64(const Mac& mac) {
 }
 
 std::string GuidText(const std::array<uint8_t, 8>& guid) {
-  return fmt::format("{:02x}{:02x}:{:02x}{:02x}:{:02x}{:02x}:{:02x}{:02x}", guid[0], guid[1], guid[2], guid[3],
-                     guid[4], guid[5], guid[6], guid[7]);
+  return fmt::format("{:02x}{:02x}:{:02x}{:02x}:{:02x}{:02x}:{:02x}{:02x}", guid[0], guid[1], guid[2], guid[3], guid[4],
+                     guid[5], guid[6], guid[7]);
 }
 
 Gid DefaultGid(const Mac& mac) {
@@ -97,7 +97,8 @@ Result<NetDevice> FindNetDevice(const std::string& name) {
   device.ifindex = ::if_nametoindex(chosen.c_str());
   if (device.ifindex == 0) return Err(ENODEV);
   ifreq answer;
-  if (AskInterface(chosen, SIOCGIFMTU, &answer) && answer.ifr_mtu > 0) device.mtu = static_cast<uint32_t>(answer.ifr_mtu);
+  if (AskInterface(chosen, SIOCGIFMTU, &answer) && answer.ifr_mtu > 0)
+    device.mtu = static_cast<uint32_t>(answer.ifr_mtu);
   for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
     if (chosen != entry->ifa_name) continue;
     if (const auto gid = GidOf(entry->ifa_addr)) device.addresses.push_back(*gid);

@@ -22,7 +22,7 @@ using Gid = std::array<uint8_t, 16>;
 using Mac = std::array<uint8_t, 6>;
 
 bool IsV4Mapped(const Gid& gid);
-bool IsMulticast(const Gid& gid);   // rdma_is_multicast_addr(): ff00::/8, and IPv4 multicast
+bool IsMulticast(const Gid& gid);     // rdma_is_multicast_addr(): ff00::/8, and IPv4 multicast
 std::string GidText(const Gid& gid);  // "fe80:0000:0000:0000:5054:00ff:fe12:3456"
 
 std::array<uint8_t, 8> Eui64(const Mac& mac);

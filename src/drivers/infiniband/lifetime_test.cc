@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lives how long: rings and their mappings (specs: verbs 4.1), events and their counts (2.5, 7), everything at close
-// (2.4), and memory regions over dma-bufs (6.1).
+// What lives how long: rings and their mappings (specs: verbs 4.1), events and their counts (2.5, 7), everything at
+// close (2.4), and memory regions over dma-bufs (6.1).
 #include <thread>
 
 #include "dmabuf/fake_exporter.h"
@@ -15,7 +15,8 @@ class Lifetime : public UverbsBench {
  protected:
   Lifetime() { GetContext(); }
   Result<kernel::Mapping> Mmap(uint64_t offset, uint64_t length) {
-    return file_->Mmap(task_, {.length = length, .prot = PROT_READ | PROT_WRITE, .flags = MAP_SHARED, .offset = offset});
+    return file_->Mmap(task_,
+                       {.length = length, .prot = PROT_READ | PROT_WRITE, .flags = MAP_SHARED, .offset = offset});
   }
   int MmapErrno(uint64_t offset, uint64_t length) {
     const auto mapped = Mmap(offset, length);
@@ -205,15 +206,14 @@ class DmaBufMr : public Lifetime {
   }
   int Register(int fd, uint64_t offset = 0, uint64_t length = 4 * kPageSize, uint64_t iova = 0,
                uint32_t access = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE, uint32_t pd = 0) {
-    const int result =
-        Ioctl(UVERBS_OBJECT_MR, UVERBS_METHOD_REG_DMABUF_MR,
-              {Attr(UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0, 0), Attr(UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, pd),
-               Attr(UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, offset), Attr(UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, length),
-               Attr(UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, iova),
-               Attr(UVERBS_ATTR_REG_DMABUF_MR_FD, 4, static_cast<uint32_t>(fd)),
-               Attr(UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, access),
-               Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, kOut),
-               Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, kOut + 4)});
+    const int result = Ioctl(
+        UVERBS_OBJECT_MR, UVERBS_METHOD_REG_DMABUF_MR,
+        {Attr(UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0, 0), Attr(UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, pd),
+         Attr(UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, offset), Attr(UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, length),
+         Attr(UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, iova),
+         Attr(UVERBS_ATTR_REG_DMABUF_MR_FD, 4, static_cast<uint32_t>(fd)),
+         Attr(UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, access), Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, kOut),
+         Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, kOut + 4)});
     handle_ = static_cast<uint32_t>(AttrAfter(0).data);
     return result;
   }

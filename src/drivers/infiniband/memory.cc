@@ -170,8 +170,8 @@ Status RegMrCommand(Command& command) {
   CW_CHECK(CheckAccess(request.access_flags));
   auto slot = command.file.objects().Reserve();
   CW_TRY(const auto pd, command.file.objects().Lookup<Pd>(request.pd_handle));
-  CW_TRY(auto mr, Mr::RegisterHost(command.file, command.task, pd.ref(), request.start, request.length,
-                                   request.hca_va, request.access_flags));
+  CW_TRY(auto mr, Mr::RegisterHost(command.file, command.task, pd.ref(), request.start, request.length, request.hca_va,
+                                   request.access_flags));
   CW_CHECK(command.Respond(ib_uverbs_reg_mr_resp{.mr_handle = slot.handle(), .lkey = mr->key(), .rkey = mr->key()}));
   slot.Commit(std::move(mr));
   return {};

@@ -28,9 +28,10 @@ class Mr final : public Uobject {
   static constexpr ObjectType kType = uapi::UVERBS_OBJECT_MR;
 
   // ib_uverbs_reg_mr() from the access check on, ib_umem_get(), rxe_reg_user_mr().
-  // errors: EINVAL flags, or an empty or wrapping range; EFAULT memory; ENOMEM over RLIMIT_MEMLOCK, or the table is full.
-  static Result<Ref<Mr>> RegisterHost(UverbsFile& file, kernel::Task& task, Ref<Pd> pd, uint64_t start,
-                                      uint64_t length, uint64_t iova, uint32_t access);
+  // errors: EINVAL flags, or an empty or wrapping range; EFAULT memory; ENOMEM over RLIMIT_MEMLOCK, or the table is
+  // full.
+  static Result<Ref<Mr>> RegisterHost(UverbsFile& file, kernel::Task& task, Ref<Pd> pd, uint64_t start, uint64_t length,
+                                      uint64_t iova, uint32_t access);
 
   struct DmaBufRequest {
     uint64_t offset, length, iova;
@@ -38,8 +39,7 @@ class Mr final : public Uobject {
     uint32_t access;
   };
   // REG_DMABUF_MR: uverbs_std_types_mr.c, then ib_umem_dmabuf_get_pinned(). errors: specs in the body; the exporter's.
-  static Result<Ref<Mr>> RegisterDmaBuf(UverbsFile& file, kernel::Task& task, Ref<Pd> pd,
-                                        const DmaBufRequest& request);
+  static Result<Ref<Mr>> RegisterDmaBuf(UverbsFile& file, kernel::Task& task, Ref<Pd> pd, const DmaBufRequest& request);
 
   Mr(UverbsFile& file, Ref<Pd> pd) : Uobject(kType, 0), core_(file.core()), pd_(std::move(pd)) {}
   ~Mr() override;

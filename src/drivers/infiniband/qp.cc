@@ -19,8 +19,8 @@ constexpr uint32_t kPsnMask = 0xffffff;
 constexpr uint32_t kQkeyPrivileged = 0x80000000;  // IB_QP_SET_QKEY
 constexpr uint8_t kRouteHopLimit = 64;            // the system's default TTL: core overwrites what the client gave
 
-// rxe_qp_chk_init(), rxe_qp_chk_cap(). One row per type that rxe has; a type that this version lacks is refused there as
-// a type rxe lacks is.
+// rxe_qp_chk_init(), rxe_qp_chk_cap(). One row per type that rxe has; a type that this version lacks is refused there
+// as a type rxe lacks is.
 constexpr struct {
   ib_uverbs_qp_type type;
   bool implemented;
@@ -107,7 +107,7 @@ Qp::Qp(UverbsFile& file, const QpCreate& create, uint32_t qpn)
   attr_.max_send_sge = create.cap.max_send_sge;
   attr_.max_recv_sge = create.cap.max_recv_sge;
   attr_.max_inline_data = create.cap.max_inline_data;
-  attr_.path_mtu = 1;  // rxe_qp_init_misc()
+  attr_.path_mtu = 1;                                   // rxe_qp_init_misc()
   attr_.dest.is_global = attr_.alt_dest.is_global = 1;  // rxe_av_to_attr()
   attr_.sq_sig_all = sq_sig_all_ ? 1 : 0;
   file_.core().events().AddQp(qpn_, {async_, counter_, user_handle()});
@@ -205,8 +205,7 @@ Result<roce::AddressVector> Qp::Resolve(const ib_uverbs_qp_dest& dest, uint32_t 
 
 Status Qp::CheckLocked(const ib_uverbs_modify_qp& request) const {
   const uint32_t mask = request.attr_mask;
-  const ib_qp_state current =
-      (mask & IB_QP_CUR_STATE) != 0 ? static_cast<ib_qp_state>(request.cur_qp_state) : state();
+  const ib_qp_state current = (mask & IB_QP_CUR_STATE) != 0 ? static_cast<ib_qp_state>(request.cur_qp_state) : state();
   const ib_qp_state next = (mask & IB_QP_STATE) != 0 ? static_cast<ib_qp_state>(request.qp_state) : current;
   if (!ModifyQpIsOk(current, next, type_, mask)) return Err(EINVAL);
   if ((mask & IB_QP_STATE) != 0 && current == IB_QPS_SQD && next != IB_QPS_ERR &&

@@ -49,7 +49,7 @@ class Qp final : public Uobject {
  private:
   void Release();
   Result<roce::AddressVector> Resolve(const uapi::ib_uverbs_qp_dest& dest, uint32_t dest_qpn);
-  Status CheckLocked(const uapi::ib_uverbs_modify_qp& request) const;                           // rxe_qp_chk_attr()
+  Status CheckLocked(const uapi::ib_uverbs_modify_qp& request) const;                         // rxe_qp_chk_attr()
   void ApplyLocked(const uapi::ib_uverbs_modify_qp& request, const roce::AddressVector& av);  // rxe_qp_from_attr()
 
   UverbsFile& file_;  // whose objects are destroyed before it
@@ -64,7 +64,7 @@ class Qp final : public Uobject {
   uint64_t sq_offset_ = 0, rq_offset_ = 0;
   bool alive_ = true;
   uint32_t events_reported_ = 0;
-  mutable std::mutex mutex_;  // serialises modifications; guards attr_
+  mutable std::mutex mutex_;                 // serialises modifications; guards attr_
   uapi::ib_uverbs_query_qp_resp attr_ = {};  // what the program set, as QUERY_QP shows it
 };
 

@@ -59,7 +59,9 @@ Status CreateQp(Command& command, const ib_uverbs_ex_create_qp& request,
                      .create_flags = request.create_flags,
                      .pd = pd.ref(),
                      .send_cq = send_cq.ref(),
-                     .recv_cq = !has_recv ? Ref<Cq>() : recv_cq ? recv_cq.ref() : send_cq.ref(),
+                     .recv_cq = !has_recv ? Ref<Cq>()
+                                : recv_cq ? recv_cq.ref()
+                                          : send_cq.ref(),
                      .async = command.file.default_async()};
   CW_TRY(auto qp, Qp::Create(command.file, command.task, &create, command.driver));
   CW_CHECK(respond({.qp_handle = slot.handle(),
@@ -105,8 +107,8 @@ Status ExCreateQpCommand(Command& command) {
   if ((request.comp_mask & ~uint32_t{IB_UVERBS_CREATE_QP_MASK_IND_TABLE}) != 0) return Err(EINVAL);
   if (request.reserved != 0) return Err(EINVAL);
   return CreateQp(command, request, [&](const ib_uverbs_create_qp_resp& base) {
-    return command.Respond(
-        ib_uverbs_ex_create_qp_resp{.base = base, .comp_mask = 0, .response_length = sizeof(ib_uverbs_ex_create_qp_resp)});
+    return command.Respond(ib_uverbs_ex_create_qp_resp{
+        .base = base, .comp_mask = 0, .response_length = sizeof(ib_uverbs_ex_create_qp_resp)});
   });
 }
 
@@ -145,10 +147,11 @@ Status DestroyQpCommand(Command& command) {
   return command.Respond(ib_uverbs_destroy_qp_resp{.events_reported = qp->events_reported()});
 }
 
-// ib_uverbs_post_send(), and rxe_post_send() for a QP whose work requests are in the shared ring: the message only rings
-// the doorbell, and what it carries is checked for size and then ignored. The shim sees the hint and rings the next ones
-// itself.
+// ib_uverbs_post_send(), and rxe_post_send() for a QP whose work requests are in the shared ring: the message only
+// rings the doorbell, and what it carries is checked for size and then ignored. The shim sees the hint and rings the
+// next ones itself.
 Status PostSendCommand(Command& command) {
+  command.strict = false;  // what follows the core request belongs to it
   CW_TRY(const auto request, command.Request<ib_uverbs_post_send>());
   const size_t room = command.in.size() - sizeof(request);
   const uint64_t wr_bytes = uint64_t{request.wqe_size} * request.wr_count;

@@ -22,8 +22,7 @@ constexpr uint32_t kRtrMay = IB_QP_ALT_PATH | IB_QP_ACCESS_FLAGS | IB_QP_PKEY_IN
 constexpr uint32_t kRtsMayUc = IB_QP_CUR_STATE | IB_QP_ALT_PATH | IB_QP_ACCESS_FLAGS | IB_QP_PATH_MIG_STATE;
 constexpr uint32_t kRtsMayRc = kRtsMayUc | IB_QP_MIN_RNR_TIMER;
 constexpr uint32_t kRtsMayUd = IB_QP_CUR_STATE | IB_QP_QKEY;
-constexpr uint32_t kSqdMayUc =
-    IB_QP_AV | IB_QP_ALT_PATH | IB_QP_ACCESS_FLAGS | IB_QP_PKEY_INDEX | IB_QP_PATH_MIG_STATE;
+constexpr uint32_t kSqdMayUc = IB_QP_AV | IB_QP_ALT_PATH | IB_QP_ACCESS_FLAGS | IB_QP_PKEY_INDEX | IB_QP_PATH_MIG_STATE;
 constexpr uint32_t kSqdMayRc = kSqdMayUc | IB_QP_PORT | IB_QP_TIMEOUT | IB_QP_RETRY_CNT | IB_QP_RNR_RETRY |
                                IB_QP_MAX_QP_RD_ATOMIC | IB_QP_MAX_DEST_RD_ATOMIC | IB_QP_MIN_RNR_TIMER;
 
@@ -47,10 +46,7 @@ constexpr Row kRows[] = {
     {IB_QPS_RTS, IB_QPS_RESET, {}, {}},
     {IB_QPS_RTS, IB_QPS_ERR, {}, {}},
     {IB_QPS_RTS, IB_QPS_RTS, {}, {kRtsMayRc, kRtsMayUc, kRtsMayUd}},
-    {IB_QPS_RTS,
-     IB_QPS_SQD,
-     {},
-     {IB_QP_EN_SQD_ASYNC_NOTIFY, IB_QP_EN_SQD_ASYNC_NOTIFY, IB_QP_EN_SQD_ASYNC_NOTIFY}},
+    {IB_QPS_RTS, IB_QPS_SQD, {}, {IB_QP_EN_SQD_ASYNC_NOTIFY, IB_QP_EN_SQD_ASYNC_NOTIFY, IB_QP_EN_SQD_ASYNC_NOTIFY}},
     {IB_QPS_SQD, IB_QPS_RESET, {}, {}},
     {IB_QPS_SQD, IB_QPS_ERR, {}, {}},
     {IB_QPS_SQD, IB_QPS_RTS, {}, {kRtsMayRc, kRtsMayUc, kRtsMayUd}},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state machine against the attribute tables of IBTA and rxe (specs: verbs 5.1): every pair of states for RC, UC and
-// UD, and every single mask bit added to or taken from each transition. The table here is written in words, from the
-// specification, and not from the code's.
+// The state machine against the attribute tables of IBTA and rxe (specs: verbs 5.1): every pair of states for RC, UC
+// and UD, and every single mask bit added to or taken from each transition. The table here is written in words, from
+// the specification, and not from the code's.
 #include "drivers/infiniband/qp_state.h"
 
 #include <gtest/gtest.h>
@@ -16,12 +16,13 @@ namespace {
 using namespace uapi;
 
 const std::map<std::string, uint32_t> kBits = {
-    {"state", 0}, {"cur", 1}, {"sqd_notify", 2}, {"access", 3}, {"pkey", 4}, {"port", 5}, {"qkey", 6}, {"av", 7},
-    {"mtu", 8}, {"timeout", 9}, {"retry", 10}, {"rnr_retry", 11}, {"rq_psn", 12}, {"rd", 13}, {"alt", 14},
-    {"min_rnr", 15}, {"sq_psn", 16}, {"dest_rd", 17}, {"mig", 18}, {"cap", 19}, {"dest_qpn", 20}};
-const std::map<std::string, ib_qp_state> kStates = {
-    {"RESET", IB_QPS_RESET}, {"INIT", IB_QPS_INIT}, {"RTR", IB_QPS_RTR}, {"RTS", IB_QPS_RTS},
-    {"SQD", IB_QPS_SQD},     {"SQE", IB_QPS_SQE},   {"ERR", IB_QPS_ERR}};
+    {"state", 0},   {"cur", 1},  {"sqd_notify", 2}, {"access", 3},   {"pkey", 4},    {"port", 5},
+    {"qkey", 6},    {"av", 7},   {"mtu", 8},        {"timeout", 9},  {"retry", 10},  {"rnr_retry", 11},
+    {"rq_psn", 12}, {"rd", 13},  {"alt", 14},       {"min_rnr", 15}, {"sq_psn", 16}, {"dest_rd", 17},
+    {"mig", 18},    {"cap", 19}, {"dest_qpn", 20}};
+const std::map<std::string, ib_qp_state> kStates = {{"RESET", IB_QPS_RESET}, {"INIT", IB_QPS_INIT}, {"RTR", IB_QPS_RTR},
+                                                    {"RTS", IB_QPS_RTS},     {"SQD", IB_QPS_SQD},   {"SQE", IB_QPS_SQE},
+                                                    {"ERR", IB_QPS_ERR}};
 
 struct Words {
   const char *from, *to;
@@ -31,13 +32,19 @@ struct Words {
 constexpr Words kRows[] = {
     {"RESET", "INIT", {"pkey port access", "pkey port access", "pkey port qkey"}, {"", "", ""}},
     {"INIT", "INIT", {"", "", ""}, {"pkey port access", "pkey port access", "pkey port qkey"}},
-    {"INIT", "RTR", {"av mtu dest_qpn rq_psn dest_rd min_rnr", "av mtu dest_qpn rq_psn", ""},
+    {"INIT",
+     "RTR",
+     {"av mtu dest_qpn rq_psn dest_rd min_rnr", "av mtu dest_qpn rq_psn", ""},
      {"alt access pkey", "alt access pkey", "pkey qkey"}},
-    {"RTR", "RTS", {"timeout retry rnr_retry sq_psn rd", "sq_psn", "sq_psn"},
+    {"RTR",
+     "RTS",
+     {"timeout retry rnr_retry sq_psn rd", "sq_psn", "sq_psn"},
      {"cur alt access min_rnr mig", "cur alt access mig", "cur qkey"}},
     {"RTS", "RTS", {"", "", ""}, {"cur access alt mig min_rnr", "cur access alt mig", "cur qkey"}},
     {"RTS", "SQD", {"", "", ""}, {"sqd_notify", "sqd_notify", "sqd_notify"}},
-    {"SQD", "SQD", {"", "", ""},
+    {"SQD",
+     "SQD",
+     {"", "", ""},
      {"port av timeout retry rnr_retry rd dest_rd alt access pkey min_rnr mig", "av alt access pkey mig", "pkey qkey"}},
     {"SQD", "RTS", {"", "", ""}, {"cur alt access min_rnr mig", "cur alt access mig", "cur qkey"}},
     {"SQE", "RTS", {"", "", ""}, {"", "cur access", "cur qkey"}},

@@ -23,8 +23,8 @@ class QpCommands : public UverbsBench {
   }
   void MoveTo(ib_qp_state state) {
     ASSERT_EQ(Modify(GoodAttributes(handle_, IB_QP_STATE, IB_QPS_RESET)), 0);
-    const std::pair<ib_qp_state, uint32_t> steps[] = {{IB_QPS_INIT, kToInit}, {IB_QPS_RTR, kToRtr},
-                                                      {IB_QPS_RTS, kToRts}, {IB_QPS_SQD, IB_QP_STATE}};
+    const std::pair<ib_qp_state, uint32_t> steps[] = {
+        {IB_QPS_INIT, kToInit}, {IB_QPS_RTR, kToRtr}, {IB_QPS_RTS, kToRts}, {IB_QPS_SQD, IB_QP_STATE}};
     if (state == IB_QPS_ERR) {
       ASSERT_EQ(Modify(GoodAttributes(handle_, kToInit, IB_QPS_INIT)), 0);
       ASSERT_EQ(Modify(GoodAttributes(handle_, IB_QP_STATE, IB_QPS_ERR)), 0);
@@ -100,13 +100,22 @@ TEST_F(QpCommands, ModifyErrnoTable) {
          r.dest.dgid[12] = 10;
        },
        EINVAL},
-      {"multicast", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.dest.dgid[0] = 0xff; r.dest.dgid[1] = 0x0e; }, 0},
+      {"multicast", IB_QPS_INIT, kToRtr, IB_QPS_RTR,
+       [](R& r) {
+         r.dest.dgid[0] = 0xff;
+         r.dest.dgid[1] = 0x0e;
+       },
+       0},
       {"path MTU 0", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.path_mtu = 0; }, 0},
       {"path MTU 6", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.path_mtu = 6; }, EINVAL},
       {"max_dest_rd_atomic", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.max_dest_rd_atomic = 200; }, 0},
       {"min_rnr_timer", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.min_rnr_timer = 77; }, 0},
       {"alternate path", IB_QPS_INIT, kToRtr | IB_QP_ALT_PATH, IB_QPS_RTR,
-       [](R& r) { r.alt_dest = r.dest; r.alt_port_num = 1; }, EINVAL},
+       [](R& r) {
+         r.alt_dest = r.dest;
+         r.alt_port_num = 1;
+       },
+       EINVAL},
       {"missing attribute", IB_QPS_INIT, kToRtr & ~uint32_t{IB_QP_DEST_QPN}, IB_QPS_RTR, [](R&) {}, EINVAL},
       {"to RTS", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R&) {}, 0},
       {"timeout 31", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R& r) { r.timeout = 31; }, 0},
@@ -117,8 +126,8 @@ TEST_F(QpCommands, ModifyErrnoTable) {
       {"RTR to RTR", IB_QPS_RTR, IB_QP_STATE, IB_QPS_RTR, [](R&) {}, EINVAL},
       {"wrong current state", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
        [](R& r) { r.cur_qp_state = IB_QPS_INIT; }, EINVAL},
-      {"current state beyond ERR", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
-       [](R& r) { r.cur_qp_state = 7; }, EINVAL},
+      {"current state beyond ERR", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS, [](R& r) { r.cur_qp_state = 7; },
+       EINVAL},
       {"right current state", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
        [](R& r) { r.cur_qp_state = IB_QPS_RTR; }, 0},
       {"empty mask in RTS", IB_QPS_RTS, 0, IB_QPS_RESET, [](R&) {}, 0},
@@ -147,9 +156,17 @@ TEST_F(QpCommands, QueryShowsWhatWasSetRounded) {
   auto request = GoodAttributes(handle_, IB_QP_STATE, IB_QPS_RESET);
   ASSERT_EQ(Modify(request), 0);
   ASSERT_EQ(ModifyWith(kToInit, IB_QPS_INIT, [](R&) {}), 0);
-  ASSERT_EQ(ModifyWith(kToRtr, IB_QPS_RTR, [](R& r) { r.max_dest_rd_atomic = 5; r.rq_psn = 0xff123456; }), 0);
+  ASSERT_EQ(ModifyWith(kToRtr, IB_QPS_RTR,
+                       [](R& r) {
+                         r.max_dest_rd_atomic = 5;
+                         r.rq_psn = 0xff123456;
+                       }),
+            0);
   ASSERT_EQ(ModifyWith(kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
-                       [](R& r) { r.max_rd_atomic = 3; r.cur_qp_state = IB_QPS_RTR; }),
+                       [](R& r) {
+                         r.max_rd_atomic = 3;
+                         r.cur_qp_state = IB_QPS_RTR;
+                       }),
             0);
   const auto attr = QueryQp(handle_);
   EXPECT_EQ(attr.qp_state, IB_QPS_RTS);
@@ -200,7 +217,8 @@ TEST_F(QpCommands, AnAddressThatTwoNicsShareIsResolvedByTheDestinationQp) {
 }
 
 TEST_F(QpCommands, EveryPairOfStatesThroughTheCommand) {  // the matrix of 5.1, RC, with minimal masks
-  constexpr ib_qp_state kAll[] = {IB_QPS_RESET, IB_QPS_INIT, IB_QPS_RTR, IB_QPS_RTS, IB_QPS_SQD, IB_QPS_SQE, IB_QPS_ERR};
+  constexpr ib_qp_state kAll[] = {IB_QPS_RESET, IB_QPS_INIT, IB_QPS_RTR, IB_QPS_RTS,
+                                  IB_QPS_SQD,   IB_QPS_SQE,  IB_QPS_ERR};
   const uint32_t masks[7] = {IB_QP_STATE, kToInit, kToRtr, kToRts, IB_QP_STATE, IB_QP_STATE, IB_QP_STATE};
   for (const ib_qp_state from : {IB_QPS_RESET, IB_QPS_INIT, IB_QPS_RTR, IB_QPS_RTS, IB_QPS_SQD, IB_QPS_ERR}) {
     for (const ib_qp_state to : kAll) {

@@ -128,8 +128,7 @@ Status AddPort(kernel::Tree& tree, IbDevice& device, const std::string& port) {
 
 Status AddClasses(kernel::Tree& tree) {
   CW_CHECK(tree.AddFolder("/sys/class/infiniband"));
-  CW_CHECK(tree.AddFile("/sys/class/infiniband_verbs/abi_version",
-                        fmt::format("{}\n", uapi::kIbUserVerbsAbiVersion)));
+  CW_CHECK(tree.AddFile("/sys/class/infiniband_verbs/abi_version", fmt::format("{}\n", uapi::kIbUserVerbsAbiVersion)));
   CW_CHECK(tree.AddFolder("/dev/infiniband"));
   for (const char* claim : {"/sys/class/infiniband", "/sys/class/infiniband_verbs", "/dev/infiniband"}) {
     CW_CHECK(tree.Claim(claim));
@@ -146,8 +145,8 @@ Status AddToTree(kernel::Tree& tree, IbDevice& device, const std::string& functi
   CW_CHECK(AddClassDevice(tree, function_path, "infiniband", name, "NAME=" + name + "\n"));
   const std::string folder = function_path + "/infiniband/" + name;
   const std::pair<const char*, std::string> files[] = {
-      {"node_type", "1: CA\n"}, {"node_guid", guid}, {"sys_image_guid", guid}, {"node_desc", "rxe\n"},
-      {"fw_ver", "\n"},         {"parent", device.netdev().name + "\n"},
+      {"node_type", "1: CA\n"}, {"node_guid", guid}, {"sys_image_guid", guid},
+      {"node_desc", "rxe\n"},   {"fw_ver", "\n"},    {"parent", device.netdev().name + "\n"},
   };
   for (const auto& [file, content] : files) CW_CHECK(tree.AddFile(folder + "/" + file, content));
   CW_CHECK(tree.AddFolder(folder + "/power"));

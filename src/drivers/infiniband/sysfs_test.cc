@@ -88,9 +88,8 @@ TEST_F(Sysfs, TheNodeOpensItsDevice) {
   for (uint32_t n = 0; n < 2; ++n) {
     struct stat file;
     ASSERT_EQ(::stat((root_ + "/dev/infiniband/uverbs" + std::to_string(n)).c_str(), &file), 0);
-    const auto node = std::ranges::find_if(header_->nodes, [&](const auto& entry) {
-      return entry.inode.load() == file.st_ino;
-    });
+    const auto node =
+        std::ranges::find_if(header_->nodes, [&](const auto& entry) { return entry.inode.load() == file.st_ino; });
     ASSERT_NE(node, std::end(header_->nodes));
     EXPECT_EQ(node->rdev_major, 231u);
     EXPECT_EQ(node->rdev_minor, 192 + n);

@@ -36,7 +36,7 @@ class UverbsBench : public ::testing::Test {
   static constexpr uint64_t kUnmapped = 0x900000;
 
   UverbsBench() {
-    log::Configure("", log::Level::kWarn);
+    [[maybe_unused]] static const bool quiet = (log::Configure("", log::Level::kWarn), true);
     pci::TopologySpec spec;
     spec.host_bridges = {{.name = "pc0"}};
     spec.root_ports = {{.name = "rp0", .on = "pc0"}};
@@ -173,7 +173,8 @@ class UverbsBench : public ::testing::Test {
     mminfo mi;
   };
   CqMade CreateCq(uint32_t cqe = 10, int channel = -1, uint64_t user_handle = 0xc0) {
-    EXPECT_EQ(Plain(IB_USER_VERBS_CMD_CREATE_CQ, ib_uverbs_create_cq{kOut, user_handle, cqe, 0, channel, 0}, 8 + 16), 0);
+    EXPECT_EQ(Plain(IB_USER_VERBS_CMD_CREATE_CQ, ib_uverbs_create_cq{kOut, user_handle, cqe, 0, channel, 0}, 8 + 16),
+              0);
     const auto core = Response<ib_uverbs_create_cq_resp>();
     return {core.cq_handle, core.cqe, Peek<mminfo>(kOut + sizeof(core))};
   }
@@ -182,9 +183,21 @@ class UverbsBench : public ::testing::Test {
     rxe_create_qp_resp rings;
   };
   static ib_uverbs_create_qp QpRequest(uint32_t pd, uint32_t cq) {
-    return {.response = kOut, .user_handle = 0x9b, .pd_handle = pd, .send_cq_handle = cq, .recv_cq_handle = cq,
-            .srq_handle = 0, .max_send_wr = 16, .max_recv_wr = 16, .max_send_sge = 4, .max_recv_sge = 4,
-            .max_inline_data = 0, .sq_sig_all = 0, .qp_type = IB_UVERBS_QPT_RC, .is_srq = 0, .reserved = 0};
+    return {.response = kOut,
+            .user_handle = 0x9b,
+            .pd_handle = pd,
+            .send_cq_handle = cq,
+            .recv_cq_handle = cq,
+            .srq_handle = 0,
+            .max_send_wr = 16,
+            .max_recv_wr = 16,
+            .max_send_sge = 4,
+            .max_recv_sge = 4,
+            .max_inline_data = 0,
+            .sq_sig_all = 0,
+            .qp_type = IB_UVERBS_QPT_RC,
+            .is_srq = 0,
+            .reserved = 0};
   }
   QpMade CreateQp(uint32_t pd, uint32_t cq) {
     EXPECT_EQ(Plain(IB_USER_VERBS_CMD_CREATE_QP, QpRequest(pd, cq), 32 + 32), 0);
@@ -226,8 +239,8 @@ class UverbsBench : public ::testing::Test {
   static constexpr uint32_t kToInit = IB_QP_STATE | IB_QP_PKEY_INDEX | IB_QP_PORT | IB_QP_ACCESS_FLAGS;
   static constexpr uint32_t kToRtr = IB_QP_STATE | IB_QP_AV | IB_QP_PATH_MTU | IB_QP_DEST_QPN | IB_QP_RQ_PSN |
                                      IB_QP_MAX_DEST_RD_ATOMIC | IB_QP_MIN_RNR_TIMER;
-  static constexpr uint32_t kToRts = IB_QP_STATE | IB_QP_TIMEOUT | IB_QP_RETRY_CNT | IB_QP_RNR_RETRY | IB_QP_SQ_PSN |
-                                     IB_QP_MAX_QP_RD_ATOMIC;
+  static constexpr uint32_t kToRts =
+      IB_QP_STATE | IB_QP_TIMEOUT | IB_QP_RETRY_CNT | IB_QP_RNR_RETRY | IB_QP_SQ_PSN | IB_QP_MAX_QP_RD_ATOMIC;
   void ToRts(uint32_t handle, uint32_t dest_qpn) {
     ASSERT_EQ(Modify(GoodAttributes(handle, kToInit, IB_QPS_INIT)), 0);
     auto rtr = GoodAttributes(handle, kToRtr, IB_QPS_RTR);

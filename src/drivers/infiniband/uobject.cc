@@ -103,8 +103,8 @@ std::vector<uint32_t> UobjectTable::Handles(ObjectType type) const {
 
 size_t UobjectTable::Count(ObjectType type) const {
   const std::lock_guard lock(mutex_);
-  return static_cast<size_t>(std::ranges::count_if(
-      objects_, [&](const auto& entry) { return entry.second && entry.second->type() == type; }));
+  return static_cast<size_t>(
+      std::ranges::count_if(objects_, [&](const auto& entry) { return entry.second && entry.second->type() == type; }));
 }
 
 }  // namespace causeway::infiniband

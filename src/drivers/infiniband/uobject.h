@@ -6,7 +6,8 @@
 //
 // One number space for all types, always the lowest free number. Two counts keep an object alive, as in the kernel:
 // `usecnt` says who is working with the handle right now (shared by calls that use it, exclusive for the one that
-// destroys it; a loser gets EBUSY), `users` says which other objects are built on it (a PD's QPs; destroying it is EBUSY).
+// destroys it; a loser gets EBUSY), `users` says which other objects are built on it (a PD's QPs; destroying it is
+// EBUSY).
 #pragma once
 
 #include <atomic>
@@ -33,7 +34,8 @@ class Uobject : public RefCounted {
   uint64_t user_handle() const { return user_handle_; }  // the client's own, returned bit for bit in events
   uint32_t handle() const { return handle_; }
 
-  // Ends the hardware object. errors: EBUSY something is built on it; the object is as before. Called once successfully.
+  // Ends the hardware object. errors: EBUSY something is built on it; the object is as before. Called once
+  // successfully.
   virtual Status Destroy() = 0;
 
   // Other objects built on this one (ib_pd::usecnt, ib_cq::usecnt).
@@ -51,7 +53,7 @@ class Uobject : public RefCounted {
   const ObjectType type_;
   const uint64_t user_handle_;
   uint32_t handle_ = 0;
-  uint64_t sequence_ = 0;        // order of creation
+  uint64_t sequence_ = 0;           // order of creation
   std::atomic<int32_t> usecnt_{0};  // -1: owned exclusively
 };
 
@@ -161,8 +163,8 @@ class UobjectTable {
 
   mutable std::mutex mutex_;
   uint64_t next_sequence_ = 1;
-  uint32_t next_handle_ = 0;  // never given out yet
-  std::set<uint32_t> free_;   // given back
+  uint32_t next_handle_ = 0;                  // never given out yet
+  std::set<uint32_t> free_;                   // given back
   std::map<uint32_t, Ref<Uobject>> objects_;  // an empty Ref: reserved
 };
 

@@ -31,9 +31,8 @@ Result<int64_t> UverbsIoctl(UverbsFile& file, kernel::Task& task, uint32_t reque
   if (hdr.length > kPageSize || hdr.length != sizeof(hdr) + hdr.num_attrs * sizeof(ib_uverbs_attr)) return Err(EINVAL);
   if (hdr.reserved1 != 0 || hdr.reserved2 != 0) return Err(EPROTONOSUPPORT);
   if (hdr.driver_id != kRdmaDriverRxe) return Err(EINVAL);
-  const auto method = std::ranges::find_if(Methods(), [&](const MethodSpec& known) {
-    return known.object == hdr.object_id && known.id == hdr.method_id;
-  });
+  const auto method = std::ranges::find_if(
+      Methods(), [&](const MethodSpec& known) { return known.object == hdr.object_id && known.id == hdr.method_id; });
   if (method == Methods().end()) return Err(EPROTONOSUPPORT);
   std::vector<ib_uverbs_attr> attrs(hdr.num_attrs);
   const uint64_t user_attrs = arg + sizeof(hdr);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The attribute parser of uverbs' ioctl: linux v6.1 drivers/infiniband/core/uverbs_ioctl.c. A method is a row of
-// kMethods (uverbs_methods.cc) with the specifications of its attributes; the parser checks a request against them in the
-// order in which the program wrote its attributes, takes objects, and calls the handler:
+// kMethods (uverbs_methods.cc) with the specifications of its attributes; the parser checks a request against them in
+// the order in which the program wrote its attributes, takes objects, and calls the handler:
 //
 //   header -> method -> each attribute (unknown, duplicate, length, object) -> mandatory ones -> destroy -> handler
 //
@@ -23,7 +23,7 @@
 namespace causeway::infiniband {
 
 enum class AttrKind : uint8_t {
-  kPtrIn,    // inline when not longer than 8 bytes
+  kPtrIn,  // inline when not longer than 8 bytes
   kPtrOut,
   kObject,   // a handle, shared use
   kNew,      // a handle that the kernel makes
@@ -38,7 +38,7 @@ struct AttrSpec {
   AttrKind kind;
   bool mandatory;
   uint16_t min_len = 0, max_len = 0;
-  bool zero_trailing = false;  // longer is fine: input must be zero there, output is zero-filled
+  bool zero_trailing = false;                      // longer is fine: input must be zero there, output is zero-filled
   ObjectType object = uapi::UVERBS_OBJECT_DEVICE;  // also tells async from completion descriptors
 };
 
@@ -124,7 +124,7 @@ class MethodCall {
   const uint64_t user_attrs_;
   const std::vector<uapi::ib_uverbs_attr> attrs_;
   std::vector<const uapi::ib_uverbs_attr*> present_;  // by specification
-  std::vector<TakenObject> taken_;                     // by specification
+  std::vector<TakenObject> taken_;                    // by specification
 };
 
 }  // namespace causeway::infiniband

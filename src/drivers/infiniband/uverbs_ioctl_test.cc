@@ -25,7 +25,12 @@ TEST_F(IoctlRules, HeaderErrnoTable) {
       {"good", kRdmaVerbsIoctl, [](auto&) {}, 0},
       {"another request", 0x1234, [](auto&) {}, ENOTTY},
       {"length", kRdmaVerbsIoctl, [](auto& h) { h.length = 25; }, EINVAL},
-      {"length above a page", kRdmaVerbsIoctl, [](auto& h) { h.num_attrs = 255; h.length = 24 + 16 * 255; }, EINVAL},
+      {"length above a page", kRdmaVerbsIoctl,
+       [](auto& h) {
+         h.num_attrs = 255;
+         h.length = 24 + 16 * 255;
+       },
+       EINVAL},
       {"reserved1", kRdmaVerbsIoctl, [](auto& h) { h.reserved1 = 1; }, EPROTONOSUPPORT},
       {"reserved2", kRdmaVerbsIoctl, [](auto& h) { h.reserved2 = 1; }, EPROTONOSUPPORT},
       {"driver", kRdmaVerbsIoctl, [](auto& h) { h.driver_id = 1; }, EINVAL},
@@ -45,10 +50,10 @@ TEST_F(IoctlRules, HeaderErrnoTable) {
 // Objects that rxe does not offer: libibverbs falls back, or gives up in peace.
 TEST_F(IoctlRules, MethodsThatNobodyServes) {
   const std::pair<uint16_t, uint16_t> missing[] = {
-      {UVERBS_OBJECT_DEVICE, 7},   {UVERBS_OBJECT_COMP_CHANNEL, 0}, {UVERBS_OBJECT_MR, UVERBS_METHOD_DM_MR_REG},
-      {UVERBS_OBJECT_MR, 5},       {UVERBS_OBJECT_FLOW, 0},         {UVERBS_OBJECT_XRCD, 0},
-      {UVERBS_OBJECT_RWQ_IND_TBL, 0}, {UVERBS_OBJECT_WQ, 0},        {UVERBS_OBJECT_FLOW_ACTION, 0},
-      {UVERBS_OBJECT_DM, 0},       {UVERBS_OBJECT_COUNTERS, 0},     {17, 0}};
+      {UVERBS_OBJECT_DEVICE, 7},      {UVERBS_OBJECT_COMP_CHANNEL, 0}, {UVERBS_OBJECT_MR, UVERBS_METHOD_DM_MR_REG},
+      {UVERBS_OBJECT_MR, 5},          {UVERBS_OBJECT_FLOW, 0},         {UVERBS_OBJECT_XRCD, 0},
+      {UVERBS_OBJECT_RWQ_IND_TBL, 0}, {UVERBS_OBJECT_WQ, 0},           {UVERBS_OBJECT_FLOW_ACTION, 0},
+      {UVERBS_OBJECT_DM, 0},          {UVERBS_OBJECT_COUNTERS, 0},     {17, 0}};
   for (const auto& [object, method] : missing) {
     EXPECT_EQ(Ioctl(object, method, {}), EPROTONOSUPPORT) << object << "/" << method;
   }
@@ -89,8 +94,7 @@ TEST_F(IoctlRules, AttributeErrnoTable) {
     EXPECT_EQ(Ioctl(UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_PORT, c.attrs), c.want);
   }
   ASSERT_TRUE(task_.user.Write(kOut + 48, ~uint64_t{0}));
-  ASSERT_EQ(Ioctl(UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_PORT,
-                  {port, Attr(UVERBS_ATTR_QUERY_PORT_RESP, 56, kOut)}),
+  ASSERT_EQ(Ioctl(UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_PORT, {port, Attr(UVERBS_ATTR_QUERY_PORT_RESP, 56, kOut)}),
             0);
   EXPECT_EQ(Peek<uint64_t>(kOut + 48), 0u);  // zero-filled
   EXPECT_EQ(AttrAfter(0).flags, UVERBS_ATTR_F_MANDATORY);
@@ -203,11 +207,11 @@ TEST_F(IoctlMethods, QueryContextIsNotRxes) {
 TEST_F(IoctlMethods, QueryGidTable) {
   const size_t filled = device().gids().filled().size();
   const auto ask = [&](uint64_t entry, size_t len, uint64_t flags = 0) {
-    return Ioctl(UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_GID_TABLE,
-                 {Attr(UVERBS_ATTR_QUERY_GID_TABLE_ENTRY_SIZE, 8, entry),
-                  Attr(UVERBS_ATTR_QUERY_GID_TABLE_FLAGS, 4, flags),
-                  Attr(UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES, len, kOut),
-                  Attr(UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES, 8, kDriverOut)});
+    return Ioctl(
+        UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_GID_TABLE,
+        {Attr(UVERBS_ATTR_QUERY_GID_TABLE_ENTRY_SIZE, 8, entry), Attr(UVERBS_ATTR_QUERY_GID_TABLE_FLAGS, 4, flags),
+         Attr(UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES, len, kOut),
+         Attr(UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES, 8, kDriverOut)});
   };
   ASSERT_EQ(ask(32, 32 * 16), 0);
   EXPECT_EQ(Peek<uint64_t>(kDriverOut), filled);
@@ -216,7 +220,7 @@ TEST_F(IoctlMethods, QueryGidTable) {
   EXPECT_EQ(entry.gid_type, IB_UVERBS_GID_TYPE_ROCE_V2);
   EXPECT_EQ(entry.port_num, 1u);
   EXPECT_EQ(entry.netdev_ifindex, device().netdev().ifindex);
-  EXPECT_EQ(ask(24, 24 * 16), 0);  // shorter entries are cut
+  EXPECT_EQ(ask(24, 24 * 16), 0);                 // shorter entries are cut
   EXPECT_EQ(Peek<uint32_t>(kOut + 24 + 16), 1u);  // gid_index of the second
   EXPECT_EQ(ask(40, 40 * 16), 0);
   EXPECT_EQ(Peek<uint64_t>(kOut + 32), 0u);  // longer ones zero-filled
@@ -229,10 +233,10 @@ TEST_F(IoctlMethods, QueryGidTable) {
 
 TEST_F(IoctlMethods, QueryGidEntry) {
   const auto ask = [&](uint64_t port, uint64_t index, size_t len = 32, uint64_t flags = 0) {
-    return Ioctl(UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_GID_ENTRY,
-                 {Attr(UVERBS_ATTR_QUERY_GID_ENTRY_PORT, 8, port), Attr(UVERBS_ATTR_QUERY_GID_ENTRY_GID_INDEX, 8, index),
-                  Attr(UVERBS_ATTR_QUERY_GID_ENTRY_FLAGS, 4, flags),
-                  Attr(UVERBS_ATTR_QUERY_GID_ENTRY_RESP_ENTRY, len, kOut)});
+    return Ioctl(
+        UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_GID_ENTRY,
+        {Attr(UVERBS_ATTR_QUERY_GID_ENTRY_PORT, 8, port), Attr(UVERBS_ATTR_QUERY_GID_ENTRY_GID_INDEX, 8, index),
+         Attr(UVERBS_ATTR_QUERY_GID_ENTRY_FLAGS, 4, flags), Attr(UVERBS_ATTR_QUERY_GID_ENTRY_RESP_ENTRY, len, kOut)});
   };
   EXPECT_EQ(ask(1, 0), 0);
   EXPECT_EQ(ask(1, device().gids().filled().size()), ENODATA);
@@ -245,12 +249,10 @@ TEST_F(IoctlMethods, QueryGidEntry) {
 
 TEST_F(IoctlMethods, CqCreateAndDestroy) {
   const auto attrs = [&](uint32_t cqe, uint32_t vector, std::vector<ib_uverbs_attr> more = {}) {
-    std::vector<ib_uverbs_attr> all = {Attr(UVERBS_ATTR_CREATE_CQ_HANDLE, 0, 0),
-                                       Attr(UVERBS_ATTR_CREATE_CQ_CQE, 4, cqe),
-                                       Attr(UVERBS_ATTR_CREATE_CQ_USER_HANDLE, 8, 5),
-                                       Attr(UVERBS_ATTR_CREATE_CQ_COMP_VECTOR, 4, vector),
-                                       Attr(UVERBS_ATTR_CREATE_CQ_RESP_CQE, 4, kOut),
-                                       Attr(UVERBS_ATTR_UHW_OUT, 16, kDriverOut)};
+    std::vector<ib_uverbs_attr> all = {
+        Attr(UVERBS_ATTR_CREATE_CQ_HANDLE, 0, 0),      Attr(UVERBS_ATTR_CREATE_CQ_CQE, 4, cqe),
+        Attr(UVERBS_ATTR_CREATE_CQ_USER_HANDLE, 8, 5), Attr(UVERBS_ATTR_CREATE_CQ_COMP_VECTOR, 4, vector),
+        Attr(UVERBS_ATTR_CREATE_CQ_RESP_CQE, 4, kOut), Attr(UVERBS_ATTR_UHW_OUT, 16, kDriverOut)};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
@@ -263,8 +265,9 @@ TEST_F(IoctlMethods, CqCreateAndDestroy) {
   EXPECT_EQ(handle, 0u);
   EXPECT_EQ(AttrAfter(0).flags, UVERBS_ATTR_F_MANDATORY);  // handles come back without VALID_OUTPUT
   EXPECT_EQ(Response<uint32_t>(), 15u);
-  EXPECT_EQ(create(attrs(10, 0, {Attr(UVERBS_ATTR_CREATE_CQ_COMP_CHANNEL, 0, static_cast<uint64_t>(channel)),
-                                 Attr(UVERBS_ATTR_CREATE_CQ_EVENT_FD, 0, static_cast<uint64_t>(async_fd_))})),
+  EXPECT_EQ(create(attrs(10, 0,
+                         {Attr(UVERBS_ATTR_CREATE_CQ_COMP_CHANNEL, 0, static_cast<uint64_t>(channel)),
+                          Attr(UVERBS_ATTR_CREATE_CQ_EVENT_FD, 0, static_cast<uint64_t>(async_fd_))})),
             0);
   EXPECT_EQ(create(attrs(0, 0)), EINVAL);
   EXPECT_EQ(create(attrs(40000, 0)), EINVAL);
@@ -369,12 +372,9 @@ TEST_F(IoctlMethods, DestroyMethodsErrnoTable) {
     int want;
   } cases[] = {
       {UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, pd, EBUSY},  // the MR counts
-      {UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, mr, EINVAL},
-      {UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY, mr, 0},
-      {UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY, mr, ENOENT},
-      {UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, pd, 0},
-      {UVERBS_OBJECT_AH, UVERBS_METHOD_AH_DESTROY, 0, ENOENT},
-      {UVERBS_OBJECT_MW, UVERBS_METHOD_MW_DESTROY, 0, ENOENT},
+      {UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, mr, EINVAL}, {UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY, mr, 0},
+      {UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY, mr, ENOENT}, {UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, pd, 0},
+      {UVERBS_OBJECT_AH, UVERBS_METHOD_AH_DESTROY, 0, ENOENT},  {UVERBS_OBJECT_MW, UVERBS_METHOD_MW_DESTROY, 0, ENOENT},
   };
   for (const auto& c : cases) EXPECT_EQ(Ioctl(c.object, c.method, {Attr(0, 0, c.handle)}), c.want) << c.object;
 }
@@ -384,10 +384,11 @@ TEST_F(IoctlMethods, QueryAndAdviseMr) {
   ASSERT_EQ(RegMr(pd, kPage + 3, 77, IB_ACCESS_LOCAL_WRITE, 0x4003), 0);
   const auto mr = Response<ib_uverbs_reg_mr_resp>();
   const auto query = [&](uint64_t handle) {
-    return Ioctl(UVERBS_OBJECT_MR, UVERBS_METHOD_QUERY_MR,
-                 {Attr(UVERBS_ATTR_QUERY_MR_HANDLE, 0, handle), Attr(UVERBS_ATTR_QUERY_MR_RESP_LKEY, 4, kOut),
-                  Attr(UVERBS_ATTR_QUERY_MR_RESP_RKEY, 4, kOut + 4), Attr(UVERBS_ATTR_QUERY_MR_RESP_LENGTH, 8, kOut + 8),
-                  Attr(UVERBS_ATTR_QUERY_MR_RESP_IOVA, 8, kOut + 16)});
+    return Ioctl(
+        UVERBS_OBJECT_MR, UVERBS_METHOD_QUERY_MR,
+        {Attr(UVERBS_ATTR_QUERY_MR_HANDLE, 0, handle), Attr(UVERBS_ATTR_QUERY_MR_RESP_LKEY, 4, kOut),
+         Attr(UVERBS_ATTR_QUERY_MR_RESP_RKEY, 4, kOut + 4), Attr(UVERBS_ATTR_QUERY_MR_RESP_LENGTH, 8, kOut + 8),
+         Attr(UVERBS_ATTR_QUERY_MR_RESP_IOVA, 8, kOut + 16)});
   };
   ASSERT_EQ(query(mr.mr_handle), 0);
   EXPECT_EQ(Peek<uint32_t>(kOut), mr.lkey);

@@ -29,12 +29,20 @@ constexpr AttrSpec Out(uint16_t id, bool mandatory) {
 // UVERBS_ATTR_STRUCT: may grow; `known` is the part that every program has.
 template <typename T>
 constexpr AttrSpec InStruct(uint16_t id, bool mandatory, uint16_t known = sizeof(T)) {
-  return {.id = id, .kind = AttrKind::kPtrIn, .mandatory = mandatory, .min_len = known, .max_len = sizeof(T),
+  return {.id = id,
+          .kind = AttrKind::kPtrIn,
+          .mandatory = mandatory,
+          .min_len = known,
+          .max_len = sizeof(T),
           .zero_trailing = true};
 }
 template <typename T>
 constexpr AttrSpec OutStruct(uint16_t id, bool mandatory, uint16_t known = sizeof(T)) {
-  return {.id = id, .kind = AttrKind::kPtrOut, .mandatory = mandatory, .min_len = known, .max_len = sizeof(T),
+  return {.id = id,
+          .kind = AttrKind::kPtrOut,
+          .mandatory = mandatory,
+          .min_len = known,
+          .max_len = sizeof(T),
           .zero_trailing = true};
 }
 constexpr AttrSpec InBytes(uint16_t id, bool mandatory, uint16_t min) {
@@ -98,9 +106,8 @@ Status InfoHandles(MethodCall& call) {
   return call.Out(UVERBS_ATTR_INFO_TOTAL_HANDLES, static_cast<uint32_t>(handles.size()));
 }
 
-constexpr std::array kQueryPortAttrs = {
-    Const(UVERBS_ATTR_QUERY_PORT_PORT_NUM, kMust),
-    OutStruct<ib_uverbs_query_port_resp_ex>(UVERBS_ATTR_QUERY_PORT_RESP, kMust)};
+constexpr std::array kQueryPortAttrs = {Const(UVERBS_ATTR_QUERY_PORT_PORT_NUM, kMust),
+                                        OutStruct<ib_uverbs_query_port_resp_ex>(UVERBS_ATTR_QUERY_PORT_RESP, kMust)};
 
 Status QueryPort(MethodCall& call) {
   if (!call.file.has_context()) return Err(EINVAL);
@@ -129,10 +136,10 @@ Status QueryContext(MethodCall& call) {
   return Err(EOPNOTSUPP);  // rxe has no query_ucontext
 }
 
-constexpr std::array kQueryGidTableAttrs = {
-    Const(UVERBS_ATTR_QUERY_GID_TABLE_ENTRY_SIZE, kMust), Flags(UVERBS_ATTR_QUERY_GID_TABLE_FLAGS, kMay),
-    OutBytes(UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES, kMust, 0),
-    Out<uint64_t>(UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES, kMust)};
+constexpr std::array kQueryGidTableAttrs = {Const(UVERBS_ATTR_QUERY_GID_TABLE_ENTRY_SIZE, kMust),
+                                            Flags(UVERBS_ATTR_QUERY_GID_TABLE_FLAGS, kMay),
+                                            OutBytes(UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES, kMust, 0),
+                                            Out<uint64_t>(UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES, kMust)};
 
 ib_uverbs_gid_entry EntryOf(const IbDevice& device, uint32_t index) {
   ib_uverbs_gid_entry entry = {};
@@ -206,8 +213,8 @@ Status CqCreateMethod(MethodCall& call) {
   CW_TRY(create.comp_vector, call.In<uint32_t>(UVERBS_ATTR_CREATE_CQ_COMP_VECTOR));
   CW_TRY(create.cqe, call.In<uint32_t>(UVERBS_ATTR_CREATE_CQ_CQE));
   CW_TRY(create.user_handle, call.In<uint64_t>(UVERBS_ATTR_CREATE_CQ_USER_HANDLE));
-  CW_TRY(create.flags, call.Flags(UVERBS_ATTR_CREATE_CQ_FLAGS, IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION |
-                                                                    IB_UVERBS_CQ_FLAGS_IGNORE_OVERRUN));
+  CW_TRY(create.flags, call.Flags(UVERBS_ATTR_CREATE_CQ_FLAGS,
+                                  IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION | IB_UVERBS_CQ_FLAGS_IGNORE_OVERRUN));
   create.channel = call.Events(UVERBS_ATTR_CREATE_CQ_COMP_CHANNEL);
   if (create.comp_vector >= call.file.core().num_comp_vectors()) return Err(EINVAL);
   create.async = AsyncOf(call, UVERBS_ATTR_CREATE_CQ_EVENT_FD);
@@ -222,8 +229,7 @@ constexpr std::array kCqDestroyAttrs = {
     OutStruct<ib_uverbs_destroy_cq_resp>(UVERBS_ATTR_DESTROY_CQ_RESP, kMust)};
 
 Status CqDestroyMethod(MethodCall& call) {
-  return call.Out(UVERBS_ATTR_DESTROY_CQ_RESP,
-                  call.Destroyed<Cq>(UVERBS_ATTR_DESTROY_CQ_HANDLE)->events_reported());
+  return call.Out(UVERBS_ATTR_DESTROY_CQ_RESP, call.Destroyed<Cq>(UVERBS_ATTR_DESTROY_CQ_HANDLE)->events_reported());
 }
 
 // ---- QP. Attributes of objects that the device does not have (XRCD, IND_TABLE) do not exist; nor can an SRQ.
@@ -272,11 +278,10 @@ Status QpCreateMethod(MethodCall& call) {
     if (!call.Has(UVERBS_ATTR_CREATE_QP_RECV_CQ_HANDLE)) return Err(ENOENT);
     create.recv_cq = call.Object<Cq>(UVERBS_ATTR_CREATE_QP_RECV_CQ_HANDLE);
   }
-  CW_TRY(uint32_t flags,
-         call.Flags(UVERBS_ATTR_CREATE_QP_FLAGS,
-                    IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK | IB_UVERBS_QP_CREATE_SCATTER_FCS |
-                        IB_UVERBS_QP_CREATE_CVLAN_STRIPPING | IB_UVERBS_QP_CREATE_PCI_WRITE_END_PADDING |
-                        IB_UVERBS_QP_CREATE_SQ_SIG_ALL));
+  CW_TRY(uint32_t flags, call.Flags(UVERBS_ATTR_CREATE_QP_FLAGS,
+                                    IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK | IB_UVERBS_QP_CREATE_SCATTER_FCS |
+                                        IB_UVERBS_QP_CREATE_CVLAN_STRIPPING |
+                                        IB_UVERBS_QP_CREATE_PCI_WRITE_END_PADDING | IB_UVERBS_QP_CREATE_SQ_SIG_ALL));
   create.sq_sig_all = (flags & IB_UVERBS_QP_CREATE_SQ_SIG_ALL) != 0;
   flags &= ~uint32_t{IB_UVERBS_QP_CREATE_SQ_SIG_ALL};
   // check_creation_flags().
@@ -300,8 +305,8 @@ constexpr std::array kQpDestroyAttrs = {
 
 Status QpDestroyMethod(MethodCall& call) {
   return call.Out(UVERBS_ATTR_DESTROY_QP_RESP,
-                  ib_uverbs_destroy_qp_resp{
-                      .events_reported = call.Destroyed<Qp>(UVERBS_ATTR_DESTROY_QP_HANDLE)->events_reported()});
+                  ib_uverbs_destroy_qp_resp{.events_reported =
+                                                call.Destroyed<Qp>(UVERBS_ATTR_DESTROY_QP_HANDLE)->events_reported()});
 }
 
 // ---- SRQ, AH, MW: the device has them on paper; making one is EOPNOTSUPP in this version, so that a handle to destroy
@@ -371,8 +376,8 @@ Status RegDmaBufMrMethod(MethodCall& call) {
   CW_TRY(request.iova, call.In<uint64_t>(UVERBS_ATTR_REG_DMABUF_MR_IOVA));
   CW_TRY(request.fd, call.RawFd(UVERBS_ATTR_REG_DMABUF_MR_FD));
   CW_TRY(request.access, call.Flags(UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, UINT32_MAX));
-  CW_TRY(auto mr, Mr::RegisterDmaBuf(call.file, call.task, call.Object<Pd>(UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE),
-                                     request));
+  CW_TRY(auto mr,
+         Mr::RegisterDmaBuf(call.file, call.task, call.Object<Pd>(UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE), request));
   CW_CHECK(call.Out(UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, mr->key()));
   CW_CHECK(call.Out(UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, mr->key()));
   call.Commit(UVERBS_ATTR_REG_DMABUF_MR_HANDLE, std::move(mr));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// write() on uverbs: framing (specs: verbs 2.1; linux v6.1 uverbs_main.c ib_uverbs_write(), verify_hdr()) and the errno of
-// every command (2.2, 2.4).
+// write() on uverbs: framing (specs: verbs 2.1; linux v6.1 uverbs_main.c ib_uverbs_write(), verify_hdr()) and the errno
+// of every command (2.2, 2.4).
 #include <linux/capability.h>
 
 #include "drivers/infiniband/test_bench.h"
@@ -56,8 +56,8 @@ TEST_F(Framing, PlainErrnoTable) {
 
 TEST_F(Framing, ExtendedResponseRules) {
   GetContext();
-  const ib_uverbs_ex_create_cq request = {.user_handle = 1, .cqe = 4, .comp_vector = 0, .comp_channel = -1,
-                                          .comp_mask = 0, .flags = 0, .reserved = 0};
+  const ib_uverbs_ex_create_cq request = {
+      .user_handle = 1, .cqe = 4, .comp_vector = 0, .comp_channel = -1, .comp_mask = 0, .flags = 0, .reserved = 0};
   const struct {
     const char* name;
     uint64_t response;
@@ -74,8 +74,10 @@ TEST_F(Framing, ExtendedResponseRules) {
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
-    auto bytes = Bytes(ib_uverbs_cmd_hdr{0x80000000 | IB_USER_VERBS_EX_CMD_CREATE_CQ, sizeof(request) / 8, c.out_words});
-    for (const auto& part : {Bytes(ib_uverbs_ex_cmd_hdr{c.response, 0, c.driver_out_words, c.reserved}), Bytes(request)}) {
+    auto bytes =
+        Bytes(ib_uverbs_cmd_hdr{0x80000000 | IB_USER_VERBS_EX_CMD_CREATE_CQ, sizeof(request) / 8, c.out_words});
+    for (const auto& part :
+         {Bytes(ib_uverbs_ex_cmd_hdr{c.response, 0, c.driver_out_words, c.reserved}), Bytes(request)}) {
       bytes.insert(bytes.end(), part.begin(), part.end());
     }
     EXPECT_EQ(WriteRaw(bytes), c.want);
@@ -87,13 +89,25 @@ TEST_F(Framing, ExtendedRequestLongerThanKnownMustBeZeroThere) {
   struct {
     ib_uverbs_ex_create_cq known;
     uint64_t later;
-  } request = {{.user_handle = 1, .cqe = 4, .comp_vector = 0, .comp_channel = -1, .comp_mask = 0, .flags = 0,
-                .reserved = 0},
-               0};
+  } request = {
+      {.user_handle = 1, .cqe = 4, .comp_vector = 0, .comp_channel = -1, .comp_mask = 0, .flags = 0, .reserved = 0}, 0};
   EXPECT_EQ(Extended(IB_USER_VERBS_EX_CMD_CREATE_CQ, request, 24, 16), 0);
   EXPECT_EQ(Peek<uint64_t>(kOut + 16), 0u);  // a longer response is zero-filled
   request.later = 1;
   EXPECT_EQ(Extended(IB_USER_VERBS_EX_CMD_CREATE_CQ, request, 16, 16), EOPNOTSUPP);
+}
+
+// verify_hdr(): rdma-core 18 and 19 say 16 bytes and have 24.
+TEST_F(Framing, AShortDestroyCqIsReadWhole) {
+  GetContext();
+  AllocPd();
+  const uint32_t cq = CreateCq().handle;
+  struct {
+    ib_uverbs_cmd_hdr hdr;
+    ib_uverbs_destroy_cq request;
+  } const whole = {{IB_USER_VERBS_CMD_DESTROY_CQ, 4, 2}, {kOut, cq, 0}};
+  EXPECT_EQ(WriteRaw(Bytes(whole), 16), 0);
+  EXPECT_EQ(file_->objects().Count(UVERBS_OBJECT_CQ), 0u);
 }
 
 // Every number of a device without the rest of verbs: what this version lacks is EOPNOTSUPP when well formed, and what
@@ -357,7 +371,11 @@ TEST_F(Commands, CreateQpErrnoTable) {
     int want;
   } cases[] = {
       {"good", with([](R&) {}), 0},
-      {"reserved and odd signal flag", with([](R& r) { r.reserved = 1; r.sq_sig_all = 7; }), 0},
+      {"reserved and odd signal flag", with([](R& r) {
+         r.reserved = 1;
+         r.sq_sig_all = 7;
+       }),
+       0},
       {"nothing to post", with([](R& r) { r.max_send_wr = r.max_recv_wr = r.max_send_sge = r.max_recv_sge = 0; }), 0},
       {"UC: not in this version", with([](R& r) { r.qp_type = IB_UVERBS_QPT_UC; }), EOPNOTSUPP},
       {"UD: not in this version", with([](R& r) { r.qp_type = IB_UVERBS_QPT_UD; }), EOPNOTSUPP},
