@@ -67,8 +67,22 @@ static void Pin(const struct options* options, unsigned process) {
   (void)sched_setaffinity(0, sizeof(set), &set);  // where it is not allowed the figure is only less steady
 }
 
-// --- hbm-bw
-// -----------------------------------------------------------------------------------------------------------
+// Everything in the order of a tidy program, so that the devices are free for the next one when this one has ended.
+static void TakeDown(struct nic* nic, struct ibv_qp** qps, unsigned qp_count, struct ibv_mr** mrs, unsigned mr_count,
+                     struct accel* accel) {
+  for (unsigned i = 0; i < qp_count; ++i) {
+    const int error = ibv_destroy_qp(qps[i]);
+    if (error != 0) Fail("ibv_destroy_qp", nic->name, error, NULL);
+  }
+  for (unsigned i = 0; i < mr_count; ++i) {
+    const int error = ibv_dereg_mr(mrs[i]);
+    if (error != 0) Fail("ibv_dereg_mr", nic->name, error, NULL);
+  }
+  NicClose(nic);
+  if (accel != NULL) AccelClose(accel);
+}
+
+// --- hbm-bw ---
 
 static double CopyPass(char* to, const char* from, uint64_t footprint, uint64_t size, uint64_t passes) {
   const double start = Now();
@@ -154,10 +168,13 @@ static void HbmBandwidth(const struct options* options) {
          "\"memcpy_gib_per_s\":%.3f,\"ratio\":%.4f}\n",
          options->size, copy.bytes, options->rounds, Quantile(rdma, options->rounds, 0.5) / gib,
          Quantile(by_memcpy, options->rounds, 0.5) / gib, Quantile(ratio, options->rounds, 0.5));
+  struct ibv_qp* near_qps[] = {near, loop[0], loop[1]};
+  struct ibv_mr* near_mrs[] = {hbm[0], filler};
+  TakeDown(&nic[0], near_qps, 3, near_mrs, 2, &accel[0]);
+  TakeDown(&nic[1], &far, 1, &hbm[1], 1, &accel[1]);
 }
 
-// --- two processes
-// ----------------------------------------------------------------------------------------------------
+// --- two processes ---
 
 struct peer {
   struct endpoint endpoint;
@@ -268,6 +285,7 @@ static void LatencySide(const struct options* options, unsigned process, int soc
     printf("{\"bench\":\"lat\",\"size\":8,\"iterations\":%u,\"one_way_us\":%.4f,\"min_us\":%.4f,\"p99_us\":%.4f}\n",
            options->iterations, median, one_way_us[0], Quantile(one_way_us, batches, 0.99));
   }
+  TakeDown(&nic, &qp, 1, &mr, 1, &accel);
 }
 
 static void HostSide(const struct options* options, unsigned process, int socket) {
@@ -317,6 +335,7 @@ static void HostSide(const struct options* options, unsigned process, int socket
            options->rounds, Quantile(rate, options->rounds, 0.5) / (1024.0 * 1024.0 * 1024.0));
   }
   Barrier(socket);
+  TakeDown(&nic, &qp, 1, &mr, 1, NULL);
 }
 
 static uint64_t Number(const char* text, uint64_t minimum, uint64_t maximum) {

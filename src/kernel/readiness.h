@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes a file readable: what poll() and a blocking read() in a program wait on. Implemented by the machine's FileTable.
+// Makes a file readable: what poll() and a blocking read() in a program wait on. Implemented by the machine's
+// FileTable.
 #pragma once
 
 #include "kernel/file.h"

@@ -143,6 +143,9 @@ class ServerTest : public testing::Test {
     EXPECT_TRUE(tree_->AddDevice("/dev/hl0", 0666, 10, 1, [this](Task&, uint32_t) -> Result<Ref<File>> {
       return Ref<File>(MakeRef<Device>(world_, *files_, ipc::kFileDevice));
     }));
+    EXPECT_TRUE(tree_->AddDevice("/dev/events", 0666, 10, 2, [this](Task&, uint32_t) -> Result<Ref<File>> {
+      return Ref<File>(MakeRef<Device>(world_, *files_, ipc::kFileEvent));
+    }));
     // Exclusive open, as an accelerator's.
     EXPECT_TRUE(tree_->AddDevice("/dev/hl1", 0666, 10, 1, [this](Task&, uint32_t) -> Result<Ref<File>> {
       {
@@ -362,7 +365,7 @@ TEST_F(ServerTest, AStepThatFailsAfterTheDescriptorLeavesNothing) {
 TEST_F(ServerTest, ReadsKeepTheDescriptorsReadiness) {
   TestProgram program(path());
   uint64_t file = 0;
-  const UniqueFd fd(program.Open("/dev/hl0", O_RDWR | O_CLOEXEC, &file));
+  const UniqueFd fd(program.Open("/dev/events", O_RDWR | O_CLOEXEC, &file));
   const auto readable = [&] {
     struct pollfd poll = {fd.get(), POLLIN, 0};
     return ::poll(&poll, 1, 0) == 1;
@@ -372,6 +375,7 @@ TEST_F(ServerTest, ReadsKeepTheDescriptorsReadiness) {
     return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) == 1;
   };
   const auto read = [&] { return program.Call(Op::kRead, file, {0, 1, ~uint64_t{0}}); };
+  EXPECT_FALSE(readable());
   EXPECT_EQ(read().result, -EAGAIN);
   EXPECT_EQ(read().value[0], 0u);
   program.Call(Op::kIoctl, file, {kEvents, 2});
@@ -388,6 +392,15 @@ TEST_F(ServerTest, ReadsKeepTheDescriptorsReadiness) {
   EXPECT_EQ(program.Call(Op::kIoctl, file, {kEvents, 0}).value[3], file);
   EXPECT_TRUE(take());
   EXPECT_EQ(program.Call(Op::kIoctl, file, {kEvents, 0}).value[3], 0u);
+}
+
+// vfs_poll(): without a poll operation, DEFAULT_POLLMASK.
+TEST_F(ServerTest, AFileWithoutEventsIsAlwaysReady) {
+  TestProgram program(path());
+  const UniqueFd fd(program.Open("/dev/hl0", O_RDWR | O_CLOEXEC, nullptr));
+  struct pollfd poll = {fd.get(), POLLIN | POLLOUT, 0};
+  EXPECT_EQ(::poll(&poll, 1, 0), 1);
+  EXPECT_EQ(poll.revents, POLLIN | POLLOUT);
 }
 
 TEST_F(ServerTest, MemoriesAndAttributesComeAsDescriptors) {

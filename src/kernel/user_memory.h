@@ -25,15 +25,13 @@ class UserMemory {
   virtual Status CopyTo(uint64_t user_address, std::span<const std::byte> from) = 0;
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  Result<T> Read(uint64_t user_address) {
+  requires std::is_trivially_copyable_v<T> Result<T> Read(uint64_t user_address) {
     T value;
     CW_CHECK(CopyFrom(std::as_writable_bytes(std::span(&value, 1)), user_address));
     return value;
   }
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  Status Write(uint64_t user_address, const T& value) {
+  requires std::is_trivially_copyable_v<T> Status Write(uint64_t user_address, const T& value) {
     return CopyTo(user_address, std::as_bytes(std::span(&value, 1)));
   }
 };

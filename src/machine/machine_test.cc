@@ -62,7 +62,9 @@ class MachineTest : public testing::Test {
       auto machine = Machine::Create(DefaultConfig(), folder_);
       if (machine) machine_ = machine->get();
       up_.release();
-      if (machine) (*machine)->Run();
+      if (!machine) return;
+      (*machine)->Run();
+      may_go_.acquire();
     });
     up_.acquire();
     EXPECT_NE(machine_, nullptr);
@@ -74,13 +76,14 @@ class MachineTest : public testing::Test {
   void End() {
     if (!thread_.joinable()) return;
     machine_->Stop();
+    may_go_.release();  // nobody calls it any more
     thread_.join();
   }
   std::string socket() const { return folder_ + "/machine.sock"; }
 
   const std::string folder_;
   Machine* machine_ = nullptr;
-  std::binary_semaphore up_{0};
+  std::binary_semaphore up_{0}, may_go_{0};
   std::thread thread_;
 };
 
@@ -151,6 +154,7 @@ TEST_F(MachineTest, BadRequestsGetAnError) {
 TEST_F(MachineTest, DownEndsTheMachineAndItsFolder) {
   TestProgram program(socket());
   EXPECT_EQ(Ask(folder_, "down")["down"], true);
+  may_go_.release();
   thread_.join();
   EXPECT_FALSE(ipc::MachineAlive(program.header()));
   EXPECT_FALSE(fs::exists(folder_));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams over virtual files. libc reads and writes streams without passing the interposed names, so a stream over a
 // virtual file is made of our own functions (fopencookie), and one over a live attribute or fdinfo that is only read is
-// a stream over its text. Deviation: fileno() of the former is -1.
+// a stream over its text.
 #include <string.h>
 
 #include "shim/calls.h"
@@ -34,7 +34,10 @@ FILE* StreamOver(int fd, const char* mode) {
     const ErrnoKeeper keeper;
     (void)Close(fd);
     keeper.Restore();
+    return nullptr;
   }
+  // fileno() of a cookie stream is -1 unless the public field says otherwise; nothing else of such a stream uses it.
+  stream->_fileno = fd;
   return stream;
 }
 

@@ -85,6 +85,18 @@ class LastClose(harness.TestCase):
         harness.wait_until("no program is left", lambda: not self.machine.holdings())
         self.assertEqual(self.machine.holdings(), [])
 
+    def test_a_device_is_free_when_its_program_has_ended(self):
+        # Linux closes the files of a process before its parent learns of the end (kernel/exit.c do_exit()), and the
+        # last close of an accelerator waits for the release: the next program can open it at once.
+        hold = "import os, sys; os.open('/dev/accel/accel0', os.O_RDWR); {}"
+        for how in ("os._exit(0)", "os.kill(os.getpid(), 9)"):
+            with self.subTest(how=how):
+                script = (f"import subprocess, sys, os\n"
+                          f"for i in range(20):\n"
+                          f"    subprocess.run([sys.executable, '-S', '-c', {hold.format(how)!r}])\n"
+                          f"    os.close(os.open('/dev/accel/accel0', os.O_RDWR))\n")
+                self.run_ok("python3", "-c", script)
+
     def test_the_librarys_own_descriptors_are_out_of_the_way(self):
         # What it holds is seen in /proc/self/fd, but the numbers that programs get are the same.
         own = [n for n in map(int, self.run_ok("ls", "/proc/self/fd").out.split()) if n < 1000]

@@ -73,6 +73,19 @@ class PeerToPeer(harness.TestCase):
         finally:
             running.kill()
 
+    def test_devices_are_free_when_a_killed_program_has_been_waited_for(self):
+        # It dies with memory regions over exported device memory. Linux drops them, and the accelerator with them, before
+        # the parent's wait() returns (kernel/exit.c do_exit(): exit_files(), exit_task_work()).
+        script = ("import os, signal, subprocess, sys\n"
+                  "for i in range(10):\n"
+                  "    p = subprocess.Popen([sys.argv[1], '--bytes', '64M', '--step'], stdin=subprocess.PIPE,\n"
+                  "                         stdout=subprocess.PIPE)\n"
+                  "    p.stdout.readline()\n"
+                  "    p.kill()\n"
+                  "    p.wait()\n"
+                  "    subprocess.run([sys.argv[1], '--bytes', '64K', '--passes', '1'], check=True)\n")
+        self.run_ok("python3", "-c", script, harness.P2P)
+
     def test_missing_nic_is_named(self):
         got = self.machine.run(harness.P2P, "--nic0", "rxe9", "--bytes", "4096")
         self.assertEqual(got.status, 1, str(got))
