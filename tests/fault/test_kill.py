@@ -136,6 +136,14 @@ class KilledPrograms(FaultCase):
 
     def one_kill(self, environment, kind, victim, during_set_up, delay):
         pair = self.start_pair(environment, kind)
+        try:
+            self.kill_one_of(pair, victim, during_set_up, delay)
+        finally:
+            for peer in pair.values():  # what a failure left alive is not to be found by the next kill
+                peer.process.kill()
+                peer.process.wait()
+
+    def kill_one_of(self, pair, victim, during_set_up, delay):
         killed, survivor = pair[victim], pair["responder" if victim == "requester" else "requester"]
         if during_set_up:
             time.sleep(delay)

@@ -7,8 +7,8 @@
 
 namespace causeway::roce {
 
-// Appends an entry and raises the completion interrupt if the CQ is armed for it. False: the queue is full; the entry is
-// lost and the CQ's error interrupt is raised. `solicited`: fires a solicited-only arm too (an error always does).
+// Appends an entry and raises the completion interrupt if the CQ is armed for it. False: the queue is full; the entry
+// is lost and the CQ's error interrupt is raised. `solicited`: fires a solicited-only arm too (an error always does).
 // Takes the CQ's lock: the caller holds no other CQ's.
 bool PostCompletion(const Engine& engine, const Actor& actor, uint32_t cq, const uapi::ib_uverbs_wc& entry,
                     bool solicited);

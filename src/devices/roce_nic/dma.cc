@@ -18,6 +18,7 @@ struct Piece {
   uint32_t mm;
   uint64_t address;
   uint64_t len;  // 0: cannot be reached
+  bool gone;     // because its process has ended
 };
 
 std::byte* Window(const Engine& engine, uint32_t memory, uint64_t offset) {
@@ -44,8 +45,10 @@ Segment& FindSegment(const Engine& engine, const MrEntry& mr, uint64_t offset) {
 // Where byte `offset` of the region is, and how far it is contiguous (at most `len`).
 Piece Reach(const Engine& engine, const MrEntry& mr, uint64_t offset, uint64_t len) {
   if (mr.kind == kMrHost) {
-    if (engine.nic->mms[mr.mm].generation.load(std::memory_order_acquire) != mr.mm_generation) return {};
-    return {nullptr, mr.mm, mr.address + offset, len};
+    if (engine.nic->mms[mr.mm].generation.load(std::memory_order_acquire) != mr.mm_generation) {
+      return {.pointer = nullptr, .mm = 0, .address = 0, .len = 0, .gone = true};
+    }
+    return {nullptr, mr.mm, mr.address + offset, len, false};
   }
   Segment& segment = FindSegment(engine, mr, offset);
   const uint64_t delta = offset - segment.start;
@@ -61,39 +64,54 @@ Piece Reach(const Engine& engine, const MrEntry& mr, uint64_t offset, uint64_t l
   if (len > (uint64_t{1} << kWindowBits) - in_window) len = (uint64_t{1} << kWindowBits) - in_window;
   std::byte* start = Window(engine, window.memory, at);
   if (start == nullptr) return {};
-  return {start + in_window, 0, 0, len};
+  return {start + in_window, 0, 0, len, false};
 }
 
-// Bytes moved (> 0), or 0 on a fault of the other process's memory.
-uint64_t CrossProcess(const Engine& engine, uint32_t mm, void* here, uint64_t there, uint64_t len, bool write) {
+// Bytes moved (> 0), or 0: a fault on either side, or *gone.
+uint64_t CrossProcess(const Engine& engine, uint32_t mm, void* here, uint64_t there, uint64_t len, bool write,
+                      bool* gone) {
   constexpr uint64_t kMost = uint64_t{1} << 30;  // below the 2 GiB cap of one system call
   iovec local = {here, len < kMost ? len : kMost};
   iovec remote = {reinterpret_cast<void*>(there), local.iov_len};
   const auto pid = static_cast<pid_t>(engine.nic->mms[mm].pid);
-  const ssize_t moved = write ? process_vm_writev(pid, &local, 1, &remote, 1, 0)
-                              : process_vm_readv(pid, &local, 1, &remote, 1, 0);
+  const ssize_t moved =
+      write ? process_vm_writev(pid, &local, 1, &remote, 1, 0) : process_vm_readv(pid, &local, 1, &remote, 1, 0);
+  // ESRCH: no such process, or one that exits has given its memory up (mm/process_vm_access.c, mm_access()).
+  *gone = moved < 0 && errno == ESRCH;
   return moved > 0 ? static_cast<uint64_t>(moved) : 0;
 }
 
 bool Readable(const Engine& engine, uint32_t mm, uint64_t address) {
   char byte;
-  return CrossProcess(engine, mm, &byte, address, 1, false) == 1;
+  bool gone;
+  return CrossProcess(engine, mm, &byte, address, 1, false, &gone) == 1;
 }
 
-// Host memory to host memory. Returns bytes moved; 0 on a fault, and then *target_fault.
-uint64_t HostToHost(const Engine& engine, const Piece& to, const Piece& from, uint64_t len, bool* target_fault) {
-  uint64_t moved = 0;
+CopyResult Source(bool gone) { return gone ? CopyResult::kSourceGone : CopyResult::kSourceFault; }
+CopyResult Target(bool gone) { return gone ? CopyResult::kTargetGone : CopyResult::kTargetFault; }
+
+// Host memory to host memory. Sets *moved, or says which side failed.
+CopyResult HostToHost(const Engine& engine, const Piece& to, const Piece& from, uint64_t len, uint64_t* moved) {
+  bool gone = false;
+  bool target_side = true;  // which process the failing call addressed
   if (from.mm == engine.mm) {
-    moved = CrossProcess(engine, to.mm, reinterpret_cast<void*>(from.address), to.address, len, true);
+    *moved = CrossProcess(engine, to.mm, reinterpret_cast<void*>(from.address), to.address, len, true, &gone);
   } else if (to.mm == engine.mm) {
-    moved = CrossProcess(engine, from.mm, reinterpret_cast<void*>(to.address), from.address, len, false);
+    *moved = CrossProcess(engine, from.mm, reinterpret_cast<void*>(to.address), from.address, len, false, &gone);
+    target_side = false;
   } else {  // neither is ours: the machine carries it in its own hands
     std::byte bounce[32 * 1024];
-    const uint64_t part = CrossProcess(engine, from.mm, bounce, from.address, len < sizeof(bounce) ? len : sizeof(bounce), false);
-    if (part > 0) moved = CrossProcess(engine, to.mm, bounce, to.address, part, true);
+    target_side = false;
+    *moved =
+        CrossProcess(engine, from.mm, bounce, from.address, len < sizeof(bounce) ? len : sizeof(bounce), false, &gone);
+    if (*moved > 0) {
+      target_side = true;
+      *moved = CrossProcess(engine, to.mm, bounce, to.address, *moved, true, &gone);
+    }
   }
-  if (moved == 0) *target_fault = Readable(engine, from.mm, from.address);
-  return moved;
+  if (*moved > 0) return CopyResult::kOk;
+  if (gone) return target_side ? CopyResult::kTargetGone : CopyResult::kSourceGone;
+  return Readable(engine, from.mm, from.address) ? CopyResult::kTargetFault : CopyResult::kSourceFault;
 }
 
 // One writer at a time: no need for a locked instruction.
@@ -117,24 +135,24 @@ KeyCheck FindRegion(const Engine& engine, uint32_t key, uint32_t pd, uint32_t ac
 }
 
 CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from) {
+  bool gone = false;
   for (uint64_t done = 0; done < from.len;) {
     const Piece source = Reach(engine, *from.mr, from.offset + done, from.len - done);
-    if (source.len == 0) return CopyResult::kSourceFault;
+    if (source.len == 0) return Source(source.gone);
     const Piece target = Reach(engine, *to.mr, to.offset + done, source.len);
-    if (target.len == 0) return CopyResult::kTargetFault;
+    if (target.len == 0) return Target(target.gone);
     uint64_t moved = target.len;
     if (source.pointer != nullptr && target.pointer != nullptr) {
       memcpy(target.pointer, source.pointer, moved);
     } else if (source.pointer != nullptr) {
-      moved = CrossProcess(engine, target.mm, source.pointer, target.address, moved, true);
-      if (moved == 0) return CopyResult::kTargetFault;
+      moved = CrossProcess(engine, target.mm, source.pointer, target.address, moved, true, &gone);
+      if (moved == 0) return Target(gone);
     } else if (target.pointer != nullptr) {
-      moved = CrossProcess(engine, source.mm, target.pointer, source.address, moved, false);
-      if (moved == 0) return CopyResult::kSourceFault;
+      moved = CrossProcess(engine, source.mm, target.pointer, source.address, moved, false, &gone);
+      if (moved == 0) return Source(gone);
     } else {
-      bool target_fault = false;
-      moved = HostToHost(engine, target, source, moved, &target_fault);
-      if (moved == 0) return target_fault ? CopyResult::kTargetFault : CopyResult::kSourceFault;
+      const CopyResult result = HostToHost(engine, target, source, moved, &moved);
+      if (result != CopyResult::kOk) return result;
     }
     done += moved;
   }
@@ -143,32 +161,16 @@ CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from) {
 
 CopyResult CopyIn(const Engine& engine, const Stretch& to, const void* from, uint64_t len) {
   const auto* bytes = static_cast<const std::byte*>(from);
+  bool gone = false;
   for (uint64_t done = 0; done < len;) {
     const Piece target = Reach(engine, *to.mr, to.offset + done, len - done);
-    if (target.len == 0) return CopyResult::kTargetFault;
+    if (target.len == 0) return Target(target.gone);
     uint64_t moved = target.len;
     if (target.pointer != nullptr) {
       memcpy(target.pointer, bytes + done, moved);
     } else {
-      moved = CrossProcess(engine, target.mm, const_cast<std::byte*>(bytes + done), target.address, moved, true);
-      if (moved == 0) return CopyResult::kTargetFault;
-    }
-    done += moved;
-  }
-  return CopyResult::kOk;
-}
-
-CopyResult CopyOut(const Engine& engine, void* to, const Stretch& from, uint64_t len) {
-  auto* bytes = static_cast<std::byte*>(to);
-  for (uint64_t done = 0; done < len;) {
-    const Piece source = Reach(engine, *from.mr, from.offset + done, len - done);
-    if (source.len == 0) return CopyResult::kSourceFault;
-    uint64_t moved = source.len;
-    if (source.pointer != nullptr) {
-      memcpy(bytes + done, source.pointer, moved);
-    } else {
-      moved = CrossProcess(engine, source.mm, bytes + done, source.address, moved, false);
-      if (moved == 0) return CopyResult::kSourceFault;
+      moved = CrossProcess(engine, target.mm, const_cast<std::byte*>(bytes + done), target.address, moved, true, &gone);
+      if (moved == 0) return Target(gone);
     }
     done += moved;
   }
@@ -177,7 +179,7 @@ CopyResult CopyOut(const Engine& engine, void* to, const Stretch& from, uint64_t
 
 CopyResult Atomic(const Engine& engine, const Actor& actor, const Stretch& at, const AtomicOp& op, uint64_t* original) {
   const Piece piece = Reach(engine, *at.mr, at.offset, 8);
-  if (piece.len != 8) return CopyResult::kTargetFault;
+  if (piece.len != 8) return Target(piece.gone);
   if (piece.pointer != nullptr) {
     auto* word = reinterpret_cast<std::atomic<uint64_t>*>(piece.pointer);
     if (op.compare_swap) {
@@ -186,14 +188,15 @@ CopyResult Atomic(const Engine& engine, const Actor& actor, const Stretch& at, c
     } else {
       *original = word->fetch_add(op.compare_add);
     }
-  } else {
-    // rxe_responder.c atomic_reply() holds the device-wide atomic_ops_lock. Taken at CQ level: nothing nests in it.
-    const OwnedLockGuard lock(actor, engine.nic->atomic_lock, ipc::kLockCq);
-    if (CrossProcess(engine, piece.mm, original, piece.address, 8, false) != 8) return CopyResult::kTargetFault;
-    uint64_t result = *original + op.compare_add;
-    if (op.compare_swap) result = *original == op.compare_add ? op.swap : *original;
-    if (CrossProcess(engine, piece.mm, &result, piece.address, 8, true) != 8) return CopyResult::kTargetFault;
+    return CopyResult::kOk;
   }
+  // rxe_resp.c atomic_reply() holds the device-wide atomic_ops_lock. Taken at CQ level: nothing nests in it.
+  const OwnedLockGuard lock(actor, engine.nic->atomic_lock, ipc::kLockCq);
+  bool gone = false;
+  if (CrossProcess(engine, piece.mm, original, piece.address, 8, false, &gone) != 8) return Target(gone);
+  uint64_t result = *original + op.compare_add;
+  if (op.compare_swap) result = *original == op.compare_add ? op.swap : *original;
+  if (CrossProcess(engine, piece.mm, &result, piece.address, 8, true, &gone) != 8) return Target(gone);
   return CopyResult::kOk;
 }
 

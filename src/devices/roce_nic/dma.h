@@ -23,13 +23,13 @@ enum class KeyCheck { kOk, kBadKey, kBadRange };
 KeyCheck FindRegion(const Engine& engine, uint32_t key, uint32_t pd, uint32_t access, uint64_t iova, uint64_t len,
                     Stretch* out);
 
-enum class CopyResult { kOk, kSourceFault, kTargetFault };
+// A fault: the process has no such memory. Gone: the process itself is ending or has ended (its QPs are about to).
+enum class CopyResult { kOk, kSourceFault, kTargetFault, kSourceGone, kTargetGone };
 
 // Copies from.len bytes; to.len is at least as much.
 CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from);
-// The same with one side in this process's own memory that cannot fault (queue buffers, locals).
+// The same from memory of this process that cannot fault (queue buffers, locals).
 CopyResult CopyIn(const Engine& engine, const Stretch& to, const void* from, uint64_t len);
-CopyResult CopyOut(const Engine& engine, void* to, const Stretch& from, uint64_t len);
 
 // Fetches the 8 bytes at `at` (aligned there), stores what `compare_swap` or fetch-and-add make of them. Real CPU
 // atomics on device memory; under one lock on host memory, as rxe does (not atomic against the CPU).

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The NIC's data path: takes work requests from send queues and carries them out. It runs in the thread that rings the
-// doorbell, in whichever process that is, on context memory that all share (nic_memory.h); the machine's NIC thread runs
-// the same code for what must be tried again later.
+// doorbell, in whichever process that is, on context memory that all share (nic_memory.h); the machine's NIC thread
+// runs the same code for what must be tried again later.
 //
-//   doorbell -> send queue (requester) -> peer's QP, keys, receive queue (responder) -> bytes -> completions on both sides
+//   doorbell -> send queue (requester) -> peer's QP, keys, receive queue (responder) -> bytes -> completions on both
+//   sides
 //
-// Both ends are on this machine, so a request and its answer are one function call under the requester's SQ lock and the
-// responder's RQ lock; PSNs are counted as if packets had crossed a wire, so that a connection set up with wrong PSNs
-// fails here as it does there. Freestanding: linked into the preloaded library.
+// Both ends are on this machine, so a request and its answer are one function call under the requester's SQ lock and
+// the responder's RQ lock; PSNs are counted as if packets had crossed a wire, so that a connection set up with wrong
+// PSNs fails here as it does there. Freestanding: linked into the preloaded library.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +32,8 @@ struct Engine {
   NicMemory* nic;
   const pci::BusMap* bus;
   uint32_t mm;  // this process's address space
-  // Start of a window of a memory object in this process; nullptr when it cannot be had. Called when `windows` lacks it.
-  // It stores the pointer in `windows` itself.
+  // Start of a window of a memory object in this process; nullptr when it cannot be had. Called when `windows` lacks
+  // it. It stores the pointer in `windows` itself.
   std::byte* (*map_window)(void* context, uint32_t memory, uint32_t window);
   void* context;
   std::atomic<std::byte*>* windows[kMemories];  // [kWindowsPerMemory] each, made by map_window on demand

@@ -5,9 +5,7 @@
 
 namespace causeway::roce {
 
-Heap::Heap(ipc::MemoryTable& memories, uint64_t offset, uint64_t bytes) : memories_(memories) {
-  free_[offset] = bytes;
-}
+Heap::Heap(ipc::MemoryTable& memories, uint64_t offset, uint64_t bytes) : memories_(memories) { free_[offset] = bytes; }
 
 Result<uint64_t> Heap::Allocate(uint64_t bytes) {
   if (bytes == 0 || bytes > (uint64_t{1} << 40)) return Err(ENOMEM);

@@ -44,11 +44,11 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
       wqe->dma.num_sge = static_cast<uint32_t>(Near({0, 1, 2, 4, 5}));
       for (int s = 0; s < 4; ++s) {
         reinterpret_cast<uapi::rxe_sge*>(wqe + 1)[s] = {Near({host_at, host_at + 4000, 4096}),
-                                                       static_cast<uint32_t>(Near({0, 8, 100, 4096})),
-                                                       static_cast<uint32_t>(Near({host_key, device}))};
+                                                        static_cast<uint32_t>(Near({0, 8, 100, 4096})),
+                                                        static_cast<uint32_t>(Near({host_key, device}))};
       }
-      auto* send = reinterpret_cast<uapi::rxe_send_wqe*>(
-          uapi::RxeSlot(Queue(qp.sq), static_cast<uint32_t>(i), qp.sq.log2_elem));
+      auto* send =
+          reinterpret_cast<uapi::rxe_send_wqe*>(uapi::RxeSlot(Queue(qp.sq), static_cast<uint32_t>(i), qp.sq.log2_elem));
       auto* words = reinterpret_cast<uint32_t*>(send);
       for (size_t w = 0; w < 512 / 4; ++w) words[w] = Any32();
       send->wr.opcode = static_cast<uint32_t>(Near({0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
@@ -65,8 +65,8 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
       if ((send->wr.send_flags & uapi::IB_SEND_INLINE) == 0) {
         for (int s = 0; s < 4; ++s) {
           reinterpret_cast<uapi::rxe_sge*>(send + 1)[s] = {Near({host_at, host_at + 4000, 4096}),
-                                                          static_cast<uint32_t>(Near({0, 8, 100, 4096})),
-                                                          static_cast<uint32_t>(Near({host_key, device}))};
+                                                           static_cast<uint32_t>(Near({0, 8, 100, 4096})),
+                                                           static_cast<uint32_t>(Near({host_key, device}))};
         }
       }
     }

@@ -110,9 +110,7 @@ struct NicDevices::Impl {
 
   uapi::rxe_queue_buf* Queue(const Ring& ring) { return reinterpret_cast<uapi::rxe_queue_buf*>(arena + ring.offset); }
 
-  void ClearPending(auto& set, uint32_t index) {
-    set.leaf[index / 64].fetch_and(~(uint64_t{1} << (index % 64)));
-  }
+  void ClearPending(auto& set, uint32_t index) { set.leaf[index / 64].fetch_and(~(uint64_t{1} << (index % 64))); }
 
   // Calls visit(index) for every pending bit, clearing it first.
   void Drain(auto& set, auto&& visit) {
@@ -242,7 +240,7 @@ struct NicDevices::Impl {
   Actor actor;
   // The machine's threads use the data path one at a time, under this lock. Outermost: before any OwnedLock.
   std::mutex mutex;
-  std::set<uint32_t> in_error;  // guarded by mutex
+  std::set<uint32_t> in_error;               // guarded by mutex
   std::multimap<uint64_t, uint32_t> timers;  // the NIC thread's own
   Interrupts interrupts;
   std::thread thread;

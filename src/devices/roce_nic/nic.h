@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The RoCE NIC's command interface, as its driver uses it: make and destroy contexts, apply attributes, take interrupts.
-// It checks nothing about programs (the driver has) and knows no errno of the uAPI beyond ENOMEM.
+// The RoCE NIC's command interface, as its driver uses it: make and destroy contexts, apply attributes, take
+// interrupts. It checks nothing about programs (the driver has) and knows no errno of the uAPI beyond ENOMEM.
 //
 // Nics of one machine share one context memory, owned by NicDevices. Runs on: any machine thread; interrupts are
 // delivered on the NIC thread, without locks of this room held.
@@ -28,14 +28,14 @@ enum class Notify { kSolicited, kNext };
 enum class QpEvent { kSqDrained, kLastWqeReached };
 
 struct Interrupts {
-  std::function<void(uint32_t cq)> completion;              // an armed CQ got its completion
-  std::function<void(uint32_t cq)> cq_error;                // overflow
+  std::function<void(uint32_t cq)> completion;  // an armed CQ got its completion
+  std::function<void(uint32_t cq)> cq_error;    // overflow
   std::function<void(uint32_t qpn, QpEvent event)> qp;
 };
 
 struct RingSize {
-  uint32_t slots;      // power of two; capacity is slots - 1
-  uint32_t elem_bytes; // power of two
+  uint32_t slots;       // power of two; capacity is slots - 1
+  uint32_t elem_bytes;  // power of two
 };
 
 struct QpCreate {
@@ -68,9 +68,9 @@ struct BusSegment {
 struct MrCreate {
   uint32_t nic, pd, access;
   uint64_t iova, length;
-  const HostRegion* host = nullptr;        // exactly one of host and bus
-  std::span<const BusSegment> bus;         // entries cover [bus_offset, bus_offset + length) and maybe more
-  uint64_t bus_offset = 0;                 // where in the entries the region begins
+  const HostRegion* host = nullptr;  // exactly one of host and bus
+  std::span<const BusSegment> bus;   // entries cover [bus_offset, bus_offset + length) and maybe more
+  uint64_t bus_offset = 0;           // where in the entries the region begins
   const pci::Function* initiator = nullptr;
   pci::RouteId route = 0;
 };
@@ -84,7 +84,7 @@ class NicDevices {
   void SetInterrupts(Interrupts interrupts);  // before Start
   void Start();                               // the NIC thread
 
-  uint32_t AddNic();  // index of a new NIC
+  uint32_t AddNic();                                // index of a new NIC
   const NicCounters& counters(uint32_t nic) const;  // as of now
 
   uint32_t AllocPd();  // machine-wide number, never reused
@@ -105,7 +105,7 @@ class NicDevices {
 
   // ---- queue pairs
   Result<uint32_t> CreateQp(const QpCreate& create);  // QPN
-  QpContext& qp(uint32_t qpn);                         // fields to report; state is an atomic
+  QpContext& qp(uint32_t qpn);                        // fields to report; state is an atomic
   void ModifyQp(uint32_t qpn, const QpAttributes& attributes);
   void DestroyQp(uint32_t qpn);  // returns after no thread uses it; rings are the caller's to free
   // The slow way to ring: from the machine (a doorbell whose QP the program did not know yet).

@@ -2,8 +2,8 @@
 // The NIC's context memory: queue pairs, completion queues, memory regions. It lies in the arena, shared by the machine
 // and every program, because the data path runs in the thread that rings the doorbell (docs/architecture.md).
 //
-// One context memory serves all NICs of a machine: indices (QPN, MR index, CQ index) are machine-wide, every entry names
-// the NIC it belongs to, and a PD number belongs to one NIC, so a PD check is also a NIC check.
+// One context memory serves all NICs of a machine: indices (QPN, MR index, CQ index) are machine-wide, every entry
+// names the NIC it belongs to, and a PD number belongs to one NIC, so a PD check is also a NIC check.
 //
 // Who writes what:
 //   control fields   the machine only (Nic, nic.h), before the entry becomes valid or with the entry's lock held
@@ -81,7 +81,8 @@ struct QpTraffic {
 
 struct alignas(64) QpContext {
   std::atomic<uint32_t> valid;  // 1 while the QP exists
-  std::atomic<uint32_t> state;  // QpState. Written with both locks held, or to kErr by anyone holding rq_lock or sq_lock
+  std::atomic<uint32_t>
+      state;  // QpState. Written with both locks held, or to kErr by anyone holding rq_lock or sq_lock
   uint32_t qpn;
   uint32_t type;
   uint32_t nic;
@@ -103,7 +104,7 @@ struct alignas(64) QpContext {
   uint32_t parked;  // the WQE at the head was started and waits: for the deadline, or (deadline 0) for a doorbell
   uint32_t sq_psn;  // next to send
   uint32_t sq_draining;
-  QpTraffic local, remote;  // of the regions of this NIC, of the peer's
+  QpTraffic local, remote;        // of the regions of this NIC, of the peer's
   std::atomic<uint64_t> packets;  // delivered to the peer
 
   alignas(64) OwnedLock rq_lock;
@@ -128,7 +129,7 @@ struct alignas(64) CqContext {
   std::atomic<uint32_t> valid;
   uint32_t nic;
   OwnedLock lock;
-  std::atomic<uint32_t> notify;     // NotifyState
+  std::atomic<uint32_t> notify;               // NotifyState
   std::atomic<uint32_t> completions_pending;  // completion events for the machine to deliver
   std::atomic<uint32_t> overflows_pending;    // CQ_ERR events for the machine to deliver
   uint32_t consumer_seen;  // program's consumer index at the last post: tells an index that ran past the producer
@@ -156,13 +157,13 @@ struct alignas(64) MrEntry {
   std::atomic<uint32_t> valid;  // 1: usable. 0 stops new accesses; the entry is freed after a grace period
   uint32_t key;                 // lkey == rkey == index << 8 | random byte
   uint32_t pd;
-  uint32_t access;   // IB_ACCESS_*
+  uint32_t access;  // IB_ACCESS_*
   uint32_t kind;
-  uint32_t mm;       // host: whose memory, and in which generation
+  uint32_t mm;  // host: whose memory, and in which generation
   uint64_t mm_generation;
-  uint64_t iova;     // first address a WQE may name
-  uint64_t length;   // bytes
-  uint64_t address;  // host: user address of the byte at iova
+  uint64_t iova;      // first address a WQE may name
+  uint64_t length;    // bytes
+  uint64_t address;   // host: user address of the byte at iova
   uint64_t segments;  // bus: arena offset of Segment[segment_count]
   uint32_t segment_count;
   uint32_t segment_bytes;  // allocated for the table

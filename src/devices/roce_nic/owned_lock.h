@@ -41,7 +41,8 @@ class OwnedLockGuard {
  public:
   enum TryTag { kTry };
 
-  OwnedLockGuard(const Actor& actor, OwnedLock& lock, ipc::LockLevel level) : actor_(actor), lock_(lock), level_(level) {
+  OwnedLockGuard(const Actor& actor, OwnedLock& lock, ipc::LockLevel level)
+      : actor_(actor), lock_(lock), level_(level) {
     WriteDown();
     uint32_t expected = 0;
     if (!lock_.word.compare_exchange_strong(expected, owner(), std::memory_order_acquire)) Contend();
@@ -85,7 +86,8 @@ class OwnedLockGuard {
       uint32_t value = lock_.word.load(std::memory_order_relaxed);
       if (value == 0) {
         // Taken as contended: others may sleep that this thread does not know of.
-        if (lock_.word.compare_exchange_strong(value, owner() | OwnedLock::kContended, std::memory_order_acquire)) return;
+        if (lock_.word.compare_exchange_strong(value, owner() | OwnedLock::kContended, std::memory_order_acquire))
+          return;
         continue;
       }
       if ((value & OwnedLock::kContended) == 0 &&
@@ -106,7 +108,8 @@ class OwnedLockGuard {
 class EpochGuard {
  public:
   explicit EpochGuard(const Actor& actor) : actor_(actor) {
-    // A full barrier: the machine that clears `valid` and then reads epochs either sees this one odd, or we see valid 0.
+    // A full barrier: the machine that clears `valid` and then reads epochs either sees this one odd, or we see valid
+    // 0.
     actor_.slot->epoch.fetch_add(1, std::memory_order_seq_cst);
   }
   EpochGuard(const EpochGuard&) = delete;

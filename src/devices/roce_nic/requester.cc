@@ -15,9 +15,9 @@ namespace {
 using uapi::ib_wc_status;
 
 // RNR timer codes 0..31 in microseconds (rxe_comp.c rnrnak_usec[]; specs/verbs.md 8.4).
-constexpr uint32_t kRnrMicroseconds[32] = {655360, 10,    20,    30,    40,    60,     80,     120,    160,    240,  320,
-                                           480,    640,   960,   1280,  1920,  2560,   3840,   5120,   7680,   10240, 15360,
-                                           20480,  30720, 40960, 61440, 81920, 122880, 163840, 245760, 327680, 491520};
+constexpr uint32_t kRnrMicroseconds[32] = {
+    655360, 10,   20,   30,   40,    60,    80,    120,   160,   240,   320,   480,    640,    960,    1280,   1920,
+    2560,   3840, 5120, 7680, 10240, 15360, 20480, 30720, 40960, 61440, 81920, 122880, 163840, 245760, 327680, 491520};
 
 constexpr uint64_t kMaxMessage = uint64_t{1} << 31;
 
@@ -127,8 +127,8 @@ Outcome NotReady(const Engine& engine, QpContext& qp, uint32_t rnr_timer) {
   return {true, uapi::IB_WC_SUCCESS};
 }
 
-Outcome Execute(const Engine& engine, const Actor& actor, QpContext& qp, const uapi::rxe_send_wqe& wqe,
-                uint32_t opcode, uint32_t flags) {
+Outcome Execute(const Engine& engine, const Actor& actor, QpContext& qp, const uapi::rxe_send_wqe& wqe, uint32_t opcode,
+                uint32_t flags) {
   Gather local;
   Request request = {};
   request.opcode = static_cast<uapi::ib_wr_opcode>(opcode);
@@ -198,7 +198,8 @@ void CompleteSend(const Engine& engine, const Actor& actor, QpContext& qp, const
     if (opcode == uapi::IB_WR_RDMA_WRITE_WITH_IMM || opcode == uapi::IB_WR_SEND_WITH_IMM) {
       entry.wc_flags = uapi::IB_WC_WITH_IMM;
     }
-    (void)PostCompletion(engine, actor, qp.send_cq, entry, false);  // a lost entry is reported by CQ_ERR; the QP goes on
+    (void)PostCompletion(engine, actor, qp.send_cq, entry,
+                         false);  // a lost entry is reported by CQ_ERR; the QP goes on
   }
   Consume(engine, qp);
 }

@@ -57,8 +57,8 @@ Answer Fail(const Engine& engine, QpContext& qp, Answer answer) {
 }
 
 // The held receive WQE completes with `status`, and the QP goes to ERR.
-Answer FailReceive(const Engine& engine, const Actor& actor, QpContext& qp, uint64_t wr_id,
-                   uapi::ib_wc_status status, Answer answer) {
+Answer FailReceive(const Engine& engine, const Actor& actor, QpContext& qp, uint64_t wr_id, uapi::ib_wc_status status,
+                   Answer answer) {
   (void)PostError(engine, actor, qp.recv_cq, qp.qpn, wr_id, status);  // an overflow leads to ERR as well
   ConsumeReceive(engine, qp);
   return Fail(engine, qp, answer);
@@ -80,8 +80,7 @@ CopyResult CopyGather(const Engine& engine, QpContext& requester, const Stretch&
     }
     uint64_t now = part.len - offset;
     if (now > len - done) now = len - done;
-    const CopyResult result =
-        Copy(engine, {to.mr, to.offset + done, now}, {part.mr, part.offset + offset, now});
+    const CopyResult result = Copy(engine, {to.mr, to.offset + done, now}, {part.mr, part.offset + offset, now});
     if (result != CopyResult::kOk) return result;
     CountTraffic(engine, requester.local, part.mr->route, now, 0);
     CountTraffic(engine, requester.remote, to.mr->route, 0, now);
@@ -89,6 +88,15 @@ CopyResult CopyGather(const Engine& engine, QpContext& requester, const Stretch&
     offset = 0;
   }
   return CopyResult::kOk;
+}
+
+// What a copy's failure means to the requester. A process that ends takes its QPs with it: it answers nothing any more,
+// and it is not for the requester to say that a key was bad.
+Answer FailedCopy(CopyResult result, bool local_is_source, Answer nak) {
+  const bool source = result == CopyResult::kSourceFault || result == CopyResult::kSourceGone;
+  if (source == local_is_source) return Answer::kLocalFault;
+  const bool gone = result == CopyResult::kSourceGone || result == CopyResult::kTargetGone;
+  return gone ? Answer::kNone : nak;
 }
 
 // [from] into the requester's buffer.
@@ -158,13 +166,14 @@ Answer RespondSend(const Engine& engine, const Actor& actor, QpContext& requeste
   }
   bool key_error = false;
   const CopyResult result = ScatterSend(engine, requester, qp, request, receive, &key_error);
-  if (result == CopyResult::kSourceFault) return Answer::kLocalFault;
-  if (result == CopyResult::kTargetFault) {
-    return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_LOC_PROT_ERR, Answer::kNakOperation);
+  if (result != CopyResult::kOk) {
+    const Answer answer = FailedCopy(result, true, Answer::kNakOperation);
+    if (answer != Answer::kNakOperation) return answer;
+    return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_LOC_PROT_ERR, answer);
   }
   if (request.opcode == uapi::IB_WR_SEND_WITH_INV) {
-    // rxe_resp.c invalidate_rkey(): only memory windows of type 2 can be invalidated, and there are none. The request is
-    // acknowledged all the same; the receiver learns it (class J).
+    // rxe_resp.c invalidate_rkey(): only memory windows of type 2 can be invalidated, and there are none. The request
+    // is acknowledged all the same; the receiver learns it (class J).
     return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_REM_INV_REQ_ERR, Answer::kAck);
   }
   CompleteReceive(engine, actor, qp, request, receive.wr_id, uapi::IB_WC_RECV, request.local->length,
@@ -194,8 +203,9 @@ Answer RespondWrite(const Engine& engine, const Actor& actor, QpContext& request
       result = CopyGather(engine, requester, to, *request.local, 0, request.local->length);
     }
   }
-  if (result == CopyResult::kSourceFault) return Answer::kLocalFault;
-  if (result == CopyResult::kTargetFault) {
+  if (result != CopyResult::kOk) {
+    const Answer answer = FailedCopy(result, true, Answer::kNakAccess);
+    if (answer != Answer::kNakAccess) return answer;
     if (!immediate) return Fail(engine, qp, Answer::kNakAccess);
     return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_REM_ACCESS_ERR, Answer::kNakAccess);
   }
@@ -216,12 +226,10 @@ Answer RespondRead(const Engine& engine, QpContext& requester, QpContext& qp, co
                  &from) != KeyCheck::kOk) {
     return Fail(engine, qp, Answer::kNakAccess);
   }
-  switch (CopyScatter(engine, requester, *request.local, from)) {
-    case CopyResult::kOk: return Answer::kAck;
-    case CopyResult::kTargetFault: return Answer::kLocalFault;
-    case CopyResult::kSourceFault: break;
-  }
-  return Fail(engine, qp, Answer::kNakAccess);
+  const CopyResult result = CopyScatter(engine, requester, *request.local, from);
+  if (result == CopyResult::kOk) return Answer::kAck;
+  const Answer answer = FailedCopy(result, false, Answer::kNakAccess);
+  return answer == Answer::kNakAccess ? Fail(engine, qp, answer) : answer;
 }
 
 Answer RespondAtomic(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
@@ -236,8 +244,8 @@ Answer RespondAtomic(const Engine& engine, const Actor& actor, QpContext& reques
   }
   if ((request.remote_addr & 7) != 0) return Fail(engine, qp, Answer::kNakInvalid);
   uint64_t original = 0;
-  if (Atomic(engine, actor, at, request.atomic, &original) != CopyResult::kOk) {
-    return Fail(engine, qp, Answer::kNakAccess);
+  if (const CopyResult result = Atomic(engine, actor, at, request.atomic, &original); result != CopyResult::kOk) {
+    return result == CopyResult::kTargetGone ? Answer::kNone : Fail(engine, qp, Answer::kNakAccess);
   }
   CountTraffic(engine, requester.remote, at.mr->route, 8, 8);
   if (CopyIn(engine, request.local->parts[0], &original, 8) != CopyResult::kOk) return Answer::kLocalFault;
@@ -259,8 +267,7 @@ void FlushReceiveQueueLocked(const Engine& engine, const Actor& actor, QpContext
   }
 }
 
-Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request,
-               uint32_t* rnr_timer) {
+Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request, uint32_t* rnr_timer) {
   if (from.av.dest_nic == kNoNic || from.dest_qpn >= kMaxQps) return Answer::kNone;
   QpContext& qp = engine.nic->qps[from.dest_qpn];
   if (qp.valid.load(std::memory_order_acquire) == 0) return Answer::kNone;

@@ -11,12 +11,12 @@ namespace causeway::roce {
 // The answer, in the terms of the wire (AETH syndrome).
 enum class Answer {
   kAck,
-  kRnrNak,      // no receive posted: try again after the responder's min_rnr_timer
-  kNone,        // nothing comes back: QP gone, wrong state, not our peer, wrong PSN
-  kNakInvalid,  // 0x61
-  kNakAccess,   // 0x62
+  kRnrNak,        // no receive posted: try again after the responder's min_rnr_timer
+  kNone,          // nothing comes back: QP gone, wrong state, not our peer, wrong PSN
+  kNakInvalid,    // 0x61
+  kNakAccess,     // 0x62
   kNakOperation,  // 0x63
-  kLocalFault,  // not an answer: the requester's own memory failed
+  kLocalFault,    // not an answer: the requester's own memory failed
 };
 
 // A local buffer of the requester: checked stretches, or inline bytes.
@@ -42,8 +42,7 @@ struct Request {
 
 // Carries `request` of `from` out on its peer. With the requester's SQ lock held; takes the peer's RQ lock. A request
 // that fails in the responder's eyes moves the peer to ERR.
-Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request,
-               uint32_t* rnr_timer);
+Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request, uint32_t* rnr_timer);
 
 // Completes the receive queue with WR_FLUSH_ERR. With the RQ lock held.
 void FlushReceiveQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp);

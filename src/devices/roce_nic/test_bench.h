@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A NIC on a bench, for tests: an arena, a bus with one function whose BAR is backed by memory, two QPs connected to each
-// other, driven as the provider drives them (rings written by hand, doorbells by RingDoorbell()).
+// A NIC on a bench, for tests: an arena, a bus with one function whose BAR is backed by memory, two QPs connected to
+// each other, driven as the provider drives them (rings written by hand, doorbells by RingDoorbell()).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -71,10 +71,13 @@ class Bench : public ::testing::Test {
     pd_ = devices_->AllocPd();
     auto* thread_slots = reinterpret_cast<ipc::ThreadSlot*>(arena_ + slots);
     thread_slots[kSlot].state.store(ipc::ThreadSlot::kConnected);
-    InitEngine(engine_, arena_, mm_, [](void* context, uint32_t memory, uint32_t window) {
-      uint64_t len = 1;
-      return static_cast<ipc::MemoryTable*>(context)->At(memory, uint64_t{window} << kWindowBits, &len);
-    }, memories_.get());
+    InitEngine(
+        engine_, arena_, mm_,
+        [](void* context, uint32_t memory, uint32_t window) {
+          uint64_t len = 1;
+          return static_cast<ipc::MemoryTable*>(context)->At(memory, uint64_t{window} << kWindowBits, &len);
+        },
+        memories_.get());
     a_ = MakeEnd();
     b_ = MakeEnd();
     Connect(a_, b_);
