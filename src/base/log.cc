@@ -24,8 +24,8 @@ spdlog::level::level_enum ToSpdlog(Level level) {
 }  // namespace
 
 void Configure(std::string_view path, Level level) {
-  auto logger = path.empty() ? spdlog::stderr_color_mt("causeway")
-                             : spdlog::basic_logger_mt("causeway", std::string(path));
+  auto logger =
+      path.empty() ? spdlog::stderr_color_mt("causeway") : spdlog::basic_logger_mt("causeway", std::string(path));
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %L %v");
   logger->set_level(ToSpdlog(level));
   logger->flush_on(spdlog::level::info);

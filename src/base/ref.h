@@ -48,8 +48,7 @@ class Ref {
   Ref(const Ref& other) : Ref(Share(other.object_)) {}
   Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
   template <typename U>
-    requires std::is_convertible_v<U*, T*>
-  Ref(Ref<U> other) : object_(other.Leak()) {}  // NOLINT: upcast, as a pointer's
+  requires std::is_convertible_v<U*, T*> Ref(Ref<U> other) : object_(other.Leak()) {}  // NOLINT: upcast, as a pointer's
   Ref& operator=(Ref other) noexcept {
     std::swap(object_, other.object_);
     return *this;

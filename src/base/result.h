@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Errors of a failed request. Three kinds of failure exist and are never mixed: a failed request is an Errno; a failed
-// transfer is a completion or an event; a broken invariant of ours is CW_INVARIANT and ends the machine. Hostile input is
-// never an invariant.
+// transfer is a completion or an event; a broken invariant of ours is CW_INVARIANT and ends the machine. Hostile input
+// is never an invariant.
 #pragma once
 
 #include <cerrno>
@@ -47,23 +47,23 @@ constexpr std::unexpected<Errno> Err(Errno error) { return std::unexpected(error
 #define CW_CONCAT(a, b) CW_CONCAT_INNER(a, b)
 
 // Passes an error on to the caller.
-#define CW_CHECK(expr)                                                  \
-  do {                                                                  \
+#define CW_CHECK(expr)                                                                  \
+  do {                                                                                  \
     if (auto cw_status = (expr); !cw_status) return ::causeway::Err(cw_status.error()); \
   } while (0)
 
 // Binds the value, or passes the error on: CW_TRY(auto file, task.GetFile(fd));
 #define CW_TRY(var, expr) CW_TRY_INNER(CW_CONCAT(cw_result_, __LINE__), var, expr)
-#define CW_TRY_INNER(result, var, expr)                 \
-  auto result = (expr);                                 \
+#define CW_TRY_INNER(result, var, expr)                \
+  auto result = (expr);                                \
   if (!result) return ::causeway::Err(result.error()); \
   var = std::move(*result)
 
 // A broken invariant of ours: says where, and aborts.
-#define CW_INVARIANT(expr)                                                                            \
-  do {                                                                                                \
-    if (!(expr)) {                                                                                    \
-      std::fprintf(stderr, "causeway: broken invariant at %s:%d: %s\n", __FILE__, __LINE__, #expr);   \
-      std::abort();                                                                                   \
-    }                                                                                                 \
+#define CW_INVARIANT(expr)                                                                          \
+  do {                                                                                              \
+    if (!(expr)) {                                                                                  \
+      std::fprintf(stderr, "causeway: broken invariant at %s:%d: %s\n", __FILE__, __LINE__, #expr); \
+      std::abort();                                                                                 \
+    }                                                                                               \
   } while (0)

@@ -33,7 +33,7 @@ struct NodeEntry {
   enum Kind : uint32_t { kFree, kCharDevice, kAttribute };
   std::atomic<uint64_t> inode;  // of the placeholder file in the tree; the key
   uint32_t kind;
-  uint32_t mode;     // st_mode as a program sees it
+  uint32_t mode;  // st_mode as a program sees it
   uint32_t rdev_major, rdev_minor;
   uint32_t node_id;  // what Op::kOpen names
   uint32_t reserved;

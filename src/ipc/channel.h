@@ -7,10 +7,10 @@
 //                                                    program (kInstallFd, kSendFd), which the program answers by
 //                                                    turn = kMachine, until kDone comes
 //
-// Descriptors cross on the process's control socket (AF_UNIX, SOCK_SEQPACKET, <machine dir>/machine.sock), on which only
-// the program asks and only the machine's main loop answers, so that a process-wide mutex in the shim is all the order
-// it needs. First exchange on a control socket: Hello -> Welcome (+ arena memfd). One control socket per process; a
-// forked child closes its copy and makes its own.
+// Descriptors cross on the process's control socket (AF_UNIX, SOCK_SEQPACKET, <machine dir>/machine.sock), on which
+// only the program asks and only the machine's main loop answers, so that a process-wide mutex in the shim is all the
+// order it needs. First exchange on a control socket: Hello -> Welcome (+ arena memfd). One control socket per process;
+// a forked child closes its copy and makes its own.
 #pragma once
 
 #include "ipc/arena.h"
@@ -23,46 +23,47 @@ enum Turn : uint32_t { kTurnProgram = 0, kTurnMachine = 1, kTurnClosed = 2 };
 // Message.op of a call. `file` names the open file (FileId) unless said otherwise; result is >= 0 or -errno.
 enum class Op : uint32_t {
   kNone = 0,
-  kOpen,      // arg0 node id, arg1 open flags, arg2 mode -> result fd (installed by kInstallFd before)
-  kIoctl,     // arg0 request, arg1 argument -> result
-  kWrite,     // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; value0 = number of the queue
-              //   pair that a POST_SEND named (0: the write was something else)
-  kRead,      // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; -EAGAIN when nothing is
-              //   queued, whatever O_NONBLOCK says: the shim polls the descriptor and asks again.
-              //   value0 = 1: nothing is left, take one readiness byte (one packet, MSG_DONTWAIT) from the socket
-  kMmap,      // arg0 length, arg1 prot, arg2 flags, arg3 offset -> value0 memory id, value1 offset in that memory,
-              //   value2 vma id (0: not tracked); the shim then maps the memory's descriptor (kMapMemory)
-  kMunmap,    // file 0; arg0 vma id
-  kSeek,      // arg0 offset, arg1 whence -> result
-  kStat,      // -> value0 mode, value1 rdev (major << 32 | minor), value2 size, value3 inode; file_kind is set too (the
-              //   shim asks it of a descriptor that came by exec or SCM_RIGHTS)
-  kSync,      // a descriptor of this file was closed: run release now if it was the last
-  kFdInfo,    // arg0 buffer, arg1 length: text of /proc/self/fdinfo/N -> result bytes
-  kName,      // arg0 buffer, arg1 length: what readlink("/proc/self/fd/N") says -> result bytes
-  kMapMemory, // file 0; arg0 memory id -> descriptor by kInstallFd with value1 = 1 (private: kept out of the program's
-              //   numbers), result = size in bytes
-  kAttribute, // arg0 node id, arg1 open flags -> text of a sysfs attribute as a sealed memfd, by kInstallFd; -errno as
-              //   show() failed
-  kExit,      // file 0; this thread leaves: its server thread ends, the slot is free
-  kNicCall,   // file 0; the data path asks the machine: see devices/roce_nic (arg0 = what)
+  kOpen,    // arg0 node id, arg1 open flags, arg2 mode -> result fd (installed by kInstallFd before)
+  kIoctl,   // arg0 request, arg1 argument -> result
+  kWrite,   // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; value0 = number of the queue
+            //   pair that a POST_SEND named (0: the write was something else)
+  kRead,    // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; -EAGAIN when nothing is
+            //   queued, whatever O_NONBLOCK says: the shim polls the descriptor and asks again.
+            //   value0 = 1: nothing is left, take one readiness byte (one packet, MSG_DONTWAIT) from the socket
+  kMmap,    // arg0 length, arg1 prot, arg2 flags, arg3 offset -> value0 memory id, value1 offset in that memory,
+            //   value2 vma id (0: not tracked); the shim then maps the memory's descriptor (kMapMemory)
+  kMunmap,  // file 0; arg0 vma id
+  kSeek,    // arg0 offset, arg1 whence -> result
+  kStat,    // -> value0 mode, value1 rdev (major << 32 | minor), value2 size, value3 inode; file_kind is set too (the
+            //   shim asks it of a descriptor that came by exec or SCM_RIGHTS)
+  kSync,    // a descriptor of this file was closed: run release now if it was the last
+  kFdInfo,  // arg0 buffer, arg1 length: text of /proc/self/fdinfo/N -> result bytes
+  kName,    // arg0 buffer, arg1 length: what readlink("/proc/self/fd/N") says -> result bytes
+  kMapMemory,  // file 0; arg0 memory id -> descriptor by kInstallFd with value1 = 1 (private: kept out of the program's
+               //   numbers), result = size in bytes
+  kAttribute,  // arg0 node id, arg1 open flags -> text of a sysfs attribute as a sealed memfd, by kInstallFd; -errno as
+               //   show() failed
+  kExit,       // file 0; this thread leaves: its server thread ends, the slot is free
+  kNicCall,    // file 0; the data path asks the machine: see devices/roce_nic (arg0 = what)
 
   // Machine to program, while a call is in progress:
-  kDone = 0x100,  // the call has ended. After any call but kStat, value3 not 0: file id of which nothing is left to read
-                  //   (its events went with an object); take one readiness byte from its socket, as after kRead
-  kInstallFd,     // value0 = open flags (O_CLOEXEC, O_NONBLOCK), value1 = 1 private; the program fetches the descriptor
-                  //   (ControlRequest::kFetchFd), answers with result = its number or -errno, value0 unchanged.
-                  //   file, file_kind: what it is, for the program's table; file 0 for a descriptor of no file of ours
-  kSendFd,        // value0 = descriptor number the kernel half was given; the program passes it (kPutFd), answers with
-                  //   result 0, or -EBADF
-  kCloseFd,       // value0 = descriptor number that kInstallFd made, to be taken back (a later step failed)
+  kDone =
+      0x100,   // the call has ended. After any call but kStat, value3 not 0: file id of which nothing is left to read
+               //   (its events went with an object); take one readiness byte from its socket, as after kRead
+  kInstallFd,  // value0 = open flags (O_CLOEXEC, O_NONBLOCK), value1 = 1 private; the program fetches the descriptor
+               //   (ControlRequest::kFetchFd), answers with result = its number or -errno, value0 unchanged.
+               //   file, file_kind: what it is, for the program's table; file 0 for a descriptor of no file of ours
+  kSendFd,     // value0 = descriptor number the kernel half was given; the program passes it (kPutFd), answers with
+               //   result 0, or -EBADF
+  kCloseFd,    // value0 = descriptor number that kInstallFd made, to be taken back (a later step failed)
 };
 
 // Message.file_kind: how the shim treats a descriptor.
 enum FileKind : uint32_t {
   kFileNone = 0,
-  kFileUverbs,     // writes of POST_SEND ring the doorbell in the program
-  kFileDevice,     // any other character device
-  kFileEvent,      // async or completion events: read() is a kRead, poll() is the socket's own
+  kFileUverbs,  // writes of POST_SEND ring the doorbell in the program
+  kFileDevice,  // any other character device
+  kFileEvent,   // async or completion events: read() is a kRead, poll() is the socket's own
   kFileDmaBuf,
   kFileAttribute,  // an open sysfs attribute: kRead, kWrite, kSeek
 };
@@ -70,14 +71,14 @@ enum FileKind : uint32_t {
 // Control-socket messages (one packet each, both ways).
 struct ControlMessage {
   enum Type : uint32_t {
-    kHello = 1,   // program: version, pid and tid; first message of a process or a fresh exec image
-    kWelcome,     // machine: + arena memfd; slot = first thread's slot; value = arena bytes; result 0 or -errno
-    kNewThread,   // program: tid -> kThread
-    kThread,      // machine: slot; result 0 or -errno (ENOMEM: kMaxThreads reached)
-    kFetchFd,     // program: slot -> kFd + descriptor
-    kFd,          // machine
-    kPutFd,       // program: slot, + descriptor -> kPutDone
-    kPutDone,     // machine
+    kHello = 1,  // program: version, pid and tid; first message of a process or a fresh exec image
+    kWelcome,    // machine: + arena memfd; slot = first thread's slot; value = arena bytes; result 0 or -errno
+    kNewThread,  // program: tid -> kThread
+    kThread,     // machine: slot; result 0 or -errno (ENOMEM: kMaxThreads reached)
+    kFetchFd,    // program: slot -> kFd + descriptor
+    kFd,         // machine
+    kPutFd,      // program: slot, + descriptor -> kPutDone
+    kPutDone,    // machine
   };
   uint32_t type;
   uint32_t version;
@@ -91,7 +92,7 @@ struct ControlMessage {
 // Environment variable that tells the shim its machine: absolute path of the machine's folder.
 constexpr const char* kMachineEnv = "CAUSEWAY_MACHINE";
 // Names in that folder.
-constexpr const char* kSocketName = "machine.sock";    // programs (this file)
-constexpr const char* kControlName = "control.sock";   // the causeway command (machine/control.h)
+constexpr const char* kSocketName = "machine.sock";   // programs (this file)
+constexpr const char* kControlName = "control.sock";  // the causeway command (machine/control.h)
 
 }  // namespace causeway::ipc

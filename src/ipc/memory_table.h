@@ -24,7 +24,8 @@ class MemoryTable {
   MemoryTable();
   ~MemoryTable();
 
-  // A new sparse memory of `bytes`. errors: ENOMEM/EMFILE of the host, ENOSPC table full, EINVAL larger than the windows.
+  // A new sparse memory of `bytes`. errors: ENOMEM/EMFILE of the host, ENOSPC table full, EINVAL larger than the
+  // windows.
   Result<uint32_t> Create(const std::string& name, uint64_t bytes);
   // Takes a memfd made elsewhere (the arena).
   Result<uint32_t> Adopt(const std::string& name, UniqueFd fd, uint64_t bytes);

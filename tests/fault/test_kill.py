@@ -216,7 +216,10 @@ class KilledMachine(FaultCase):
         self.addCleanup(running.kill)
         folder = running.process.stdout.readline().strip()
         with open(os.path.join(folder, "pid")) as file:
-            os.kill(int(file.read()), signal.SIGKILL)
+            pid = int(file.read())
+        os.kill(pid, signal.SIGKILL)
+        # The program must end after the machine: `run` has collected the machine when its number is free.
+        harness.wait_until("the machine is collected", lambda: not os.path.exists(f"/proc/{pid}"))
         got = running.result(input="\n")
         self.assertEqual(got.status, 5, str(got))
         self.assertIn("machine", got.err)

@@ -89,8 +89,8 @@ constexpr std::array kWriteCommands = {
     EXTENDED(MODIFY_QP, offsetof(ib_uverbs_ex_modify_qp, rate_limit), 0, ExModifyQpCommand),
 };
 
-// rdma-core 18 and 19 write DESTROY_CQ with 16 bytes, although they have filled all 24; verify_hdr() lets them, and what
-// lies behind the 16 is read.
+// rdma-core 18 and 19 write DESTROY_CQ with 16 bytes, although they have filled all 24; verify_hdr() lets them, and
+// what lies behind the 16 is read.
 constexpr uint64_t kShortDestroyCq = 16;
 
 Status VerifyPlain(const WriteCommand& method, const ib_uverbs_cmd_hdr& hdr, uint64_t count) {
