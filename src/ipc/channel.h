@@ -44,7 +44,6 @@ enum class Op : uint32_t {
   kAttribute,  // arg0 node id, arg1 open flags -> text of a sysfs attribute as a sealed memfd, by kInstallFd; -errno as
                //   show() failed
   kExit,       // file 0; this thread leaves: its server thread ends, the slot is free
-  kNicCall,    // file 0; the data path asks the machine: see devices/roce_nic (arg0 = what)
 
   // Machine to program, while a call is in progress:
   kDone =

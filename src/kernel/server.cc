@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 
 #include "base/log.h"
@@ -350,6 +351,7 @@ void Server::EndProgram(const std::shared_ptr<Program>& program, bool recover) {
     }
     const auto it = programs_.find(program->pid);
     if (it != programs_.end() && it->second == program) programs_.erase(it);
+    ++ending_;
   }
   if (recover && options_.hooks.recover_slot) {
     for (const uint32_t index : slots) options_.hooks.recover_slot(index);
@@ -383,6 +385,17 @@ void Server::Serve(ProgramThread& thread) {
   if (slot(thread.slot_number).turn.load() == ipc::kTurnMachine) thread.channel.Done(answer);
 }
 
+void Server::SettleEnds() {
+  // The main loop sees a pidfd as soon as this thread does. A deadline all the same: a call must not hang on another
+  // program's end that hangs.
+  std::unique_lock lock(mutex_);
+  (void)settled_.wait_for(lock, std::chrono::seconds(10), [&] {
+    if (stopping_) return true;
+    return ending_ == 0 &&
+           std::ranges::none_of(programs_, [](const auto& entry) { return HasEnded(entry.second->pidfd.get()); });
+  });
+}
+
 void Server::Reap() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -396,6 +409,8 @@ void Server::Reap() {
       DeadTask task(*program);
       for (const Program::Vma& vma : program->TakeAllVmas()) vma.file->Unmapped(task, vma.vma);
       lock.lock();
+      --ending_;
+      settled_.notify_all();
     } else if (!finished_.empty()) {
       const std::shared_ptr<ProgramThread> thread = std::move(finished_.front());
       finished_.pop_front();

@@ -66,6 +66,8 @@ class Server {
     uint32_t mm;
   };
   std::vector<ProgramInfo> Programs() const;  // by pid
+  // Waits until programs whose process has ended are undone: address space, mappings. Not on the main loop.
+  void SettleEnds();
   uint32_t free_slots() const;
 
  private:
@@ -103,6 +105,8 @@ class Server {
 
   mutable std::mutex mutex_;  // guards what follows, and Program::threads
   std::condition_variable reaper_wake_;
+  std::condition_variable settled_;
+  uint32_t ending_ = 0;  // taken out of programs_, not yet undone
   std::unordered_map<pid_t, std::shared_ptr<Program>> programs_;
   std::vector<uint32_t> free_slots_;
   uint32_t threads_alive_ = 0;  // server threads not yet joined

@@ -155,7 +155,7 @@ class ServerTest : public testing::Test {
       return Ref<File>(MakeRef<Device>(world_, *files_, ipc::kFileDevice));
     }));
     EXPECT_TRUE(tree_->AddAttribute("/sys/status", 0444, [] { return std::string("Operational\n"); }));
-    syscalls_.emplace(*tree_, *files_, memories_, NicCall());
+    syscalls_.emplace(*tree_, *files_, memories_);
     ServerOptions options;
     options.socket_path = folder_ + "/machine.sock";
     options.header = header_;
@@ -417,7 +417,6 @@ TEST_F(ServerTest, MemoriesAndAttributesComeAsDescriptors) {
   EXPECT_STREQ(buffer, "Operational\n");
   EXPECT_EQ(program.Result(Op::kAttribute, 0, {program.Node("/dev/hl0"), 0}), -EINVAL);
   EXPECT_EQ(program.Result(Op::kAttribute, 0, {12345, 0}), -ENOENT);
-  EXPECT_EQ(program.Result(Op::kNicCall, 0, {1}), -ENOSYS);
 }
 
 TEST_F(ServerTest, ThreadsComeAndGo) {

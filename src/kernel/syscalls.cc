@@ -75,9 +75,6 @@ Result<int64_t> Syscalls::Dispatch(ProgramTask& task, const ipc::Message& call, 
     case ipc::Op::kMapMemory: return MapMemory(task, call.arg[0]);
     case ipc::Op::kAttribute:
       return Attribute(task, static_cast<uint32_t>(call.arg[0]), static_cast<uint32_t>(call.arg[1]));
-    case ipc::Op::kNicCall:
-      if (!nic_call_) return Err(ENOSYS);
-      return nic_call_(task, std::span<const uint64_t, 6>(call.arg));
     case ipc::Op::kNone:
     case ipc::Op::kExit:  // the server loop's
     case ipc::Op::kDone:
@@ -91,7 +88,14 @@ Result<int64_t> Syscalls::Dispatch(ProgramTask& task, const ipc::Message& call, 
 Result<int64_t> Syscalls::Open(ProgramTask& task, uint32_t node_id, uint32_t flags) {
   // A device that a killed process held can be opened again at once, as after its exit on Linux.
   files_.Drain();
-  CW_TRY(auto file, tree_.Open(task, node_id, flags));
+  auto opened = tree_.Open(task, node_id, flags);
+  if (!opened && settle_ends_ && (opened.error() == Errno(EBUSY) || opened.error() == Errno(EAGAIN))) {
+    // On Linux a process is waited for only after its files are released; here its end may still be on the way.
+    settle_ends_();
+    files_.Drain();
+    opened = tree_.Open(task, node_id, flags);
+  }
+  CW_TRY(auto file, std::move(opened));
   CW_TRY(const int fd, task.InstallOpened(std::move(file), flags, flags & O_ACCMODE));
   return fd;
 }

@@ -13,14 +13,14 @@
 
 namespace causeway::kernel {
 
-// Op::kNicCall, served by the NIC's driver; `args` are the message's.
-using NicCall = std::function<Result<int64_t>(Task&, std::span<const uint64_t, 6> args)>;
-
 class Syscalls {
  public:
   // All outlive this.
-  Syscalls(Tree& tree, FileTable& files, ipc::MemoryTable& memories, NicCall nic_call)
-      : tree_(tree), files_(files), memories_(memories), nic_call_(std::move(nic_call)) {}
+  Syscalls(Tree& tree, FileTable& files, ipc::MemoryTable& memories)
+      : tree_(tree), files_(files), memories_(memories) {}
+
+  // Returns when every program that has ended is undone (Server::SettleEnds()). Set before the first call.
+  void set_settle_ends(std::function<void()> settle) { settle_ends_ = std::move(settle); }
 
   // Never throws. The answer is a kDone.
   ipc::Message Handle(ProgramTask& task, const ipc::Message& call);
@@ -40,7 +40,7 @@ class Syscalls {
   Tree& tree_;
   FileTable& files_;
   ipc::MemoryTable& memories_;
-  const NicCall nic_call_;
+  std::function<void()> settle_ends_;
 };
 
 }  // namespace causeway::kernel

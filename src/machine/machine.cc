@@ -194,7 +194,7 @@ Status Machine::Parts::AddDevices() {
 }
 
 Status Machine::Parts::StartServing() {
-  syscalls.emplace(*tree, *files, memories, kernel::NicCall());
+  syscalls.emplace(*tree, *files, memories);
   kernel::ServerOptions options;
   options.socket_path = folder + "/" + ipc::kSocketName;
   options.header = &arena->header();
@@ -206,6 +206,7 @@ Status Machine::Parts::StartServing() {
   nics->Start();
   arena->BeginLife();
   CW_TRY(server, kernel::Server::Start(std::move(options), *syscalls, *files));
+  syscalls->set_settle_ends([this] { server->SettleEnds(); });
 
   auto handlers = ReportHandlers({.folder = folder,
                                   .server = *server,

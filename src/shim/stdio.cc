@@ -150,8 +150,9 @@ int Fclose(FILE* stream) {
   const uint8_t kind = KindOf(fd);
   if (kind == kFdOrdinary) return real.fclose(stream);
   const uint64_t file = FileOf(fd);
+  const int flushed = fflush(stream);  // while the number still says whose it is
   ClearFd(fd);
-  const int result = real.fclose(stream);
+  const int result = real.fclose(stream) == 0 ? flushed : EOF;
   if (IsFileKind(kind)) (void)PlainCall(ipc::Op::kSync, file, {});
   return result;
 }

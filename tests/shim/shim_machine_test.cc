@@ -238,7 +238,7 @@ class TestMachine {
          {"/dev/hl*", "/dev/infiniband", "/sys/class/infiniband", "/sys/devices/cwtest", "/sys/class/net/cw0"}) {
       EXPECT_TRUE(tree_->Claim(claim));
     }
-    syscalls_.emplace(*tree_, *files_, memories_, kernel::NicCall());
+    syscalls_.emplace(*tree_, *files_, memories_);
     kernel::ServerOptions options;
     options.socket_path = folder_ + "/machine.sock";
     options.header = header_;
