@@ -257,6 +257,7 @@ static void LatencySide(const struct options* options, unsigned process, int soc
   unsigned batches = 0;
   double start = Now();
   const unsigned warmup = options->iterations / 10 / batch * batch;
+  bool receive_owed = false;  // posted again after the answer, off the message's way
   for (unsigned i = 0; i < warmup + options->iterations; ++i) {
     for (int turn = 0; turn < 2; ++turn) {
       if ((unsigned)turn == process) {
@@ -265,12 +266,14 @@ static void LatencySide(const struct options* options, unsigned process, int soc
         struct ibv_send_wr* bad = NULL;
         const int error = ibv_post_send(qp, &wr, &bad);
         if (error != 0) Fail("ibv_post_send", nic.name, error, NULL);
+        if (receive_owed) PostReceive(qp);
+        receive_owed = false;
       } else {
         struct ibv_wc wc;
         do {
           NicWait(&nic, "RDMA write with immediate", &wc);  // its own sends' completions come by too
         } while (wc.opcode != IBV_WC_RECV_RDMA_WITH_IMM);
-        PostReceive(qp);
+        receive_owed = true;
       }
     }
     if ((i + 1) % batch == 0) {

@@ -68,6 +68,7 @@ std::byte* MemoryTable::At(uint32_t memory, uint64_t offset, uint64_t* len) {
                              static_cast<off_t>(window * kMemoryWindow));
       if (address == MAP_FAILED) return nullptr;
       (void)::madvise(address, window_bytes, MADV_DONTDUMP);  // a core file of 96 GiB helps nobody; failing is harmless
+      if (memory != kArenaMemory) (void)::madvise(address, window_bytes, MADV_HUGEPAGE);  // where the host allows it
       mapped = static_cast<std::byte*>(address);
       entry.windows[window].store(mapped, std::memory_order_release);
     }

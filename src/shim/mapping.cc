@@ -169,6 +169,8 @@ std::byte* MapWindow(uint32_t memory, uint32_t window) {
     if (at > 0) {
       start = reinterpret_cast<std::byte*>(at);
       (void)Raw(SYS_madvise, at, length, MADV_DONTDUMP);
+      // Device memory in huge pages where the host lets shared memory have them (shmem_enabled = advise).
+      (void)Raw(SYS_madvise, at, length, MADV_HUGEPAGE);
       std::byte* expected = nullptr;
       if (!place.compare_exchange_strong(expected, start, std::memory_order_acq_rel)) {
         (void)Raw(SYS_munmap, at, length);  // another thread was first

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+import tempfile
 import unittest
 
 import harness
@@ -85,6 +86,36 @@ class PeerToPeer(harness.TestCase):
                   "    p.wait()\n"
                   "    subprocess.run([sys.argv[1], '--bytes', '64K', '--passes', '1'], check=True)\n")
         self.run_ok("python3", "-c", script, harness.P2P)
+
+    def test_a_pair_that_the_topology_forbids_is_refused_and_explained(self):
+        """drivers/pci/p2pdma.c: below different root ports of a root complex that is not on its whitelist; habanalabs
+        hl_map_dmabuf(): EPERM; and the pair below one switch still works."""
+        config = harness.execute([harness.CAUSEWAY, "config"]).out.replace('"8086:2020"', '"1b36:000c"')
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(config)
+            file.flush()
+            with harness.Machine(file.name) as machine:
+                got = machine.run(harness.P2P, "--bytes", "64K", "--nic0", "rxe1", "--nic1", "rxe0")
+                self.assertEqual(got.status, 1, str(got))
+                self.assertIn("EPERM", got.err)
+                said = json.loads(harness.execute([harness.CAUSEWAY, "explain", "--name", machine.name, "--json"]).out)
+                refusal = said["refusals"][-1]
+                self.assertIn("gaudi0", refusal["provider"])
+                self.assertIn("rxe1", refusal["client"])
+                self.assertIn("whitelisted host bridge", refusal["rule"])
+                got = machine.run(harness.P2P, "--bytes", "64K", "--passes", "1")
+                self.assertEqual(got.status, 0, str(got))
+
+    def test_behind_a_translating_iommu(self):
+        """dma_map_resource() gives IOVAs of each NIC's own domain; the bytes are the same."""
+        config = harness.execute([harness.CAUSEWAY, "config"]).out.replace('iommu = "off"', 'iommu = "on"')
+        self.assertIn('iommu = "on"', config)
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(config)
+            file.flush()
+            with harness.Machine(file.name) as machine:
+                got = machine.run(harness.P2P, "--bytes", "4M", "--passes", "1")
+                self.assertEqual(got.status, 0, str(got))
 
     def test_missing_nic_is_named(self):
         got = self.machine.run(harness.P2P, "--nic0", "rxe9", "--bytes", "4096")
