@@ -31,7 +31,8 @@ std::byte* Window(const Engine& engine, uint32_t memory, uint64_t offset) {
 }
 
 // The segment that holds `offset`. Precondition: offset < mr.length, so there is one.
-Segment& FindSegment(const Engine& engine, const MrEntry& mr, uint64_t offset) {
+Segment& FindSegment(const Engine& engine, MrEntry& mr, uint64_t offset) {
+  if (mr.segments == 0) return mr.segment;
   auto* segments = reinterpret_cast<Segment*>(engine.arena + mr.segments);
   uint32_t low = 0;
   uint32_t high = mr.segment_count;
@@ -43,7 +44,7 @@ Segment& FindSegment(const Engine& engine, const MrEntry& mr, uint64_t offset) {
 }
 
 // Where byte `offset` of the region is, and how far it is contiguous (at most `len`).
-Piece Reach(const Engine& engine, const MrEntry& mr, uint64_t offset, uint64_t len) {
+Piece Reach(const Engine& engine, MrEntry& mr, uint64_t offset, uint64_t len) {
   if (mr.kind == kMrHost) {
     if (engine.nic->mms[mr.mm].generation.load(std::memory_order_acquire) != mr.mm_generation) {
       return {.pointer = nullptr, .mm = 0, .address = 0, .len = 0, .gone = true};

@@ -199,6 +199,40 @@ struct NicDevices::Impl {
     if (qp.av.dest_nic != kNoNic) nic->counters[qp.av.dest_nic].retired_received.fetch_add(packets);
   }
 
+  // Writes the part of the driver's list that is the region. EINVAL: the list is shorter than the region.
+  Status PlaceSegments(const MrCreate& create, MrEntry& entry) {
+    std::vector<BusSegment> parts;
+    uint64_t skip = create.bus_offset;
+    uint64_t start = 0;
+    for (const BusSegment& from : create.bus) {
+      if (skip >= from.len) {
+        skip -= from.len;
+        continue;
+      }
+      if (start >= create.length) break;
+      parts.push_back({from.dma_address + skip, std::min(from.len - skip, create.length - start)});
+      start += parts.back().len;
+      skip = 0;
+    }
+    if (start < create.length || parts.empty()) return Err(EINVAL);
+    Segment* table = &entry.segment;
+    if (parts.size() > 1) {
+      entry.segment_bytes = static_cast<uint32_t>(AlignUp(parts.size() * sizeof(Segment), kPageSize));
+      CW_TRY(entry.segments, heap.Allocate(entry.segment_bytes));
+      table = reinterpret_cast<Segment*>(arena + entry.segments);
+    }
+    start = 0;
+    for (const BusSegment& part : parts) {
+      Segment& segment = table[entry.segment_count++];
+      segment.start = start;
+      segment.address = part.dma_address;
+      segment.len = part.len;
+      segment.window.store(pci::kMaxWindows);
+      start += part.len;
+    }
+    return {};
+  }
+
   // The NIC thread: interrupts, retry timers.
   void Run() {
     while (!stop.load(std::memory_order_acquire)) {
@@ -545,38 +579,10 @@ Result<uint32_t> NicDevices::CreateMr(const MrCreate& create) {
     entry.address = create.host->address;
   } else {
     entry.kind = kMrBus;
-    entry.mm = 0;
-    entry.address = 0;
-    entry.segment_bytes = static_cast<uint32_t>(AlignUp(create.bus.size() * sizeof(Segment), kPageSize));
-    auto segments = impl_->heap.Allocate(entry.segment_bytes);
-    if (!segments) {
+    if (const Status placed = impl_->PlaceSegments(create, entry); !placed) {
       entry.length = 0;
       impl_->mrs.Give(index);
-      return Err(segments.error());
-    }
-    auto* table = reinterpret_cast<Segment*>(impl_->arena + *segments);
-    uint64_t skip = create.bus_offset;
-    uint64_t start = 0;
-    for (const BusSegment& from : create.bus) {
-      if (skip >= from.len) {
-        skip -= from.len;
-        continue;
-      }
-      if (start >= create.length) break;
-      Segment& segment = table[entry.segment_count++];
-      segment.start = start;
-      segment.address = from.dma_address + skip;
-      segment.len = std::min(from.len - skip, create.length - start);
-      segment.window.store(pci::kMaxWindows);
-      start += segment.len;
-      skip = 0;
-    }
-    entry.segments = *segments;
-    if (start < create.length) {  // the driver's list is shorter than the region it asked for
-      impl_->heap.Free(*segments, entry.segment_bytes);
-      entry.length = 0;
-      impl_->mrs.Give(index);
-      return Err(EINVAL);
+      return Err(placed.error());
     }
   }
   entry.valid.store(1, std::memory_order_release);

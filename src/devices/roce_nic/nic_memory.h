@@ -14,6 +14,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace causeway::roce {
@@ -79,6 +80,8 @@ struct QpTraffic {
   std::atomic<uint64_t> read, written;
 };
 
+// Ordered by cache line: what both ends read and nobody writes, the send side, its counters, the receive side, the
+// connection. A request touches four lines of its own QP and three of the peer's.
 struct alignas(64) QpContext {
   std::atomic<uint32_t> valid;  // 1 while the QP exists
   std::atomic<uint32_t>
@@ -93,25 +96,25 @@ struct alignas(64) QpContext {
   uint32_t send_cq, recv_cq;
   uint32_t max_send_sge, max_recv_sge, max_inline;
   uint32_t srq;  // 0 none
-  uint64_t user_handle;
 
   alignas(64) OwnedLock sq_lock;
   std::atomic<uint32_t> doorbells;  // rung since the runner last looked
   Ring sq;
-  std::atomic<uint32_t> attention;
   std::atomic<uint64_t> deadline_ns;  // CLOCK_MONOTONIC; 0 none
-  uint32_t retries_left, rnr_left;
   uint32_t parked;  // the WQE at the head was started and waits: for the deadline, or (deadline 0) for a doorbell
   uint32_t sq_psn;  // next to send
+  uint32_t retries_left, rnr_left;
+  std::atomic<uint32_t> attention;
   uint32_t sq_draining;
-  QpTraffic local, remote;        // of the regions of this NIC, of the peer's
+
+  alignas(64) QpTraffic local;    // of the regions of this NIC
+  QpTraffic remote;               // of the peer's
   std::atomic<uint64_t> packets;  // delivered to the peer
 
   alignas(64) OwnedLock rq_lock;
-  Ring rq;
   uint32_t expected_psn;
+  Ring rq;
   uint32_t msn;
-  uint32_t recv_started;  // a message's receive WQE has been taken and is being filled (multi-packet; wire only)
 
   alignas(64) AddressVector av;
   uint32_t dest_qpn;
@@ -120,8 +123,10 @@ struct alignas(64) QpContext {
   uint32_t qkey;
   uint8_t timeout, retry_count, rnr_retry, min_rnr_timer;
   uint8_t max_rd_atomic, max_dest_rd_atomic;
-  uint8_t reserved[2];
+  uint64_t user_handle;
 };
+static_assert(offsetof(QpContext, sq_lock) == 64 && offsetof(QpContext, local) == 128 &&
+              offsetof(QpContext, rq_lock) == 192 && offsetof(QpContext, max_rd_atomic) == 320);
 
 enum NotifyState : uint32_t { kNotArmed = 0, kArmedSolicited = 1, kArmedNext = 2 };
 
@@ -153,24 +158,28 @@ struct Segment {
 
 enum MrKind : uint32_t { kMrHost = 1, kMrBus = 2 };
 
+// Two cache lines: what every access reads, then where the bytes are. A scatterlist of one entry needs no table.
 struct alignas(64) MrEntry {
   std::atomic<uint32_t> valid;  // 1: usable. 0 stops new accesses; the entry is freed after a grace period
   uint32_t key;                 // lkey == rkey == index << 8 | random byte
   uint32_t pd;
   uint32_t access;  // IB_ACCESS_*
+  uint64_t iova;    // first address a WQE may name
+  uint64_t length;  // bytes
   uint32_t kind;
-  uint32_t mm;  // host: whose memory, and in which generation
-  uint64_t mm_generation;
-  uint64_t iova;      // first address a WQE may name
-  uint64_t length;    // bytes
-  uint64_t address;   // host: user address of the byte at iova
-  uint64_t segments;  // bus: arena offset of Segment[segment_count]
-  uint32_t segment_count;
-  uint32_t segment_bytes;  // allocated for the table
-  uint32_t nic;
   uint32_t function;  // initiator index on the bus
   uint32_t route;     // pci::RouteId
+  uint32_t segment_count;
+  uint32_t nic;
+  uint32_t segment_bytes;  // allocated for the table
+  uint64_t segments;       // arena offset of Segment[segment_count]; 0: `segment` is the only one
+
+  Segment segment;         // bus
+  uint64_t address;        // host: user address of the byte at iova
+  uint64_t mm_generation;  // host: in which generation of
+  uint32_t mm;             //   whose memory
 };
+static_assert(sizeof(MrEntry) == 128);
 
 // Counters of a port's hw_counters folder, and of its traffic.
 struct alignas(64) NicCounters {
