@@ -65,7 +65,7 @@ at = "sw1.0"
 [[nic]]
 name = "rxe0"
 at = "sw0.1"
-netdev = "auto"          # or a network interface of this host, whose addresses it takes: "eth0"
+netdev = "auto"          # whose addresses it takes: the first interface that is up, else lo; or a name: "eth0"
 # mac = "02:ca:05:00:00:01"  # by default made from the names
 capabilities = { dmabuf = true, atomics = true }
 
