@@ -73,8 +73,8 @@ class Bus {
   // Adds finished traffic: bytes read from the target (they flow target -> initiator) and written to it.
   void Account(RouteId route, uint64_t bytes_read, uint64_t bytes_written);
 
-  // A source of traffic not yet accounted (live memory regions); called by Links() and Routes() without bus locks held,
-  // from their thread. Lives as long as the bus.
+  // A source of traffic not yet accounted (the NICs' own counters); called by Links() and Routes() without bus locks
+  // held, from their thread. Lives as long as the bus.
   using LiveTraffic = std::function<void(const std::function<void(RouteId, uint64_t read, uint64_t written)>&)>;
   void AddLiveTraffic(LiveTraffic source);
 

@@ -154,8 +154,7 @@ void* Remap(void* address, size_t length, size_t new_length, int flags, void* ne
 namespace {
 
 // Maps a window so that equal offsets of two memories differ in address bits 21 to 26. Windows one after the other are
-// a multiple of 1 GiB apart, and then equal in all the bits (12 to 27) by which AMD's L1 cache predicts its way: a copy
-// from one memory to another would evict its own lines.
+// a multiple of 1 GiB apart; copies between such were a fifth slower (docs/performance.md).
 long MapApart(int fd, uint32_t memory, uint64_t begin, uint64_t length) {
   constexpr uint64_t kStep = uint64_t{2} << 20;  // keeps huge pages possible
   constexpr uint64_t kSteps = 64;
