@@ -31,6 +31,7 @@ struct Interrupts {
   std::function<void(uint32_t cq)> completion;  // an armed CQ got its completion
   std::function<void(uint32_t cq)> cq_error;    // overflow
   std::function<void(uint32_t qpn, QpEvent event)> qp;
+  std::function<void(uint32_t srq)> srq_limit;  // SRQ_LIMIT_REACHED
 };
 
 struct RingSize {
@@ -38,8 +39,18 @@ struct RingSize {
   uint32_t elem_bytes;  // power of two
 };
 
+struct SrqCreate {
+  uint32_t nic, pd;
+  uint32_t max_sge;
+  uint32_t limit;  // 0: not armed
+  RingSize ring;
+};
+
+enum class MwType : uint8_t { k1 = 1, k2 = 2 };  // IB_MW_TYPE_1, IB_MW_TYPE_2
+
 struct QpCreate {
-  uint32_t nic, pd, type, send_cq, recv_cq, srq;
+  uint32_t nic, pd, type, send_cq, recv_cq;
+  uint32_t srq;  // index of a shared receive queue, 0 none
   uint64_t owner_file;
   uint32_t handle;
   uint64_t user_handle;
@@ -111,9 +122,38 @@ class NicDevices {
   // The slow way to ring: from the machine (a doorbell whose QP the program did not know yet).
   void RingDoorbell(uint32_t qpn);
 
+  // ---- shared receive queues. The index is 1..; srq_num is the driver's affair (0x20000 + index).
+  Result<uint32_t> CreateSrq(const SrqCreate& create);
+  const Ring& srq_ring(uint32_t srq) const;
+  uint32_t srq_limit(uint32_t srq) const;  // 0 once it has fired
+  void SetSrqLimit(uint32_t srq, uint32_t limit);
+  // As ResizeCq(). errors: EINVAL more entries queued than slots - 1; ENOMEM.
+  Result<Ring> ResizeSrq(uint32_t srq, RingSize size, Ring* old_ring);
+  void DestroySrq(uint32_t srq);  // no QP uses it; the ring is the caller's to free
+
+  // ---- address handles of UD
+  Result<uint32_t> CreateAh(uint32_t nic, uint32_t pd, const AddressVector& av);  // ah_num, 1..32767
+  void DestroyAh(uint32_t ah);
+
+  // ---- multicast. A group's packets go to every attached UD QP of the same GID on every NIC of the machine.
+  Status AttachMulticast(uint32_t qpn, const uint8_t gid[16]);  // errors: ENOMEM; attached already: nothing happens
+  Status DetachMulticast(uint32_t qpn, const uint8_t gid[16]);  // errors: EINVAL not attached
+
+  // ---- memory windows
+  Result<uint32_t> CreateMw(uint32_t nic, uint32_t pd, MwType type);  // index; key in mw(index).rkey
+  const MwEntry& mw(uint32_t index) const;
+  void DestroyMw(uint32_t index);   // in any state
+  uint32_t WindowsOf(uint32_t mr);  // windows bound to a region: it cannot go
+
   // ---- memory regions
   Result<uint32_t> CreateMr(const MrCreate& create);  // index; key in mr(index).key
   const MrEntry& mr(uint32_t index) const;
+  // IB_MR_REREG_PD, IB_MR_REREG_ACCESS: keys stay; no access under the old rules is in progress when this returns.
+  void ChangeMr(uint32_t index, std::optional<uint32_t> pd, std::optional<uint32_t> access);
+  // The exporter moves the buffer (dma-buf move_notify): accesses stall from StallMr() on, and go on in the new place
+  // after ResumeMr(). None is in progress when StallMr() returns.
+  void StallMr(uint32_t index);
+  Status ResumeMr(uint32_t index, std::span<const BusSegment> bus, uint64_t bus_offset);  // errors: ENOMEM
   void InvalidateMr(uint32_t index);  // accesses fail from now on, none is in progress when this returns
   void DestroyMr(uint32_t index);
 

@@ -23,6 +23,7 @@ constexpr uint32_t kMaxQps = 1u << 20;  // QPN = index; 0 and 1 are SMI and GSI,
 constexpr uint32_t kFirstQpn = 17;
 constexpr uint32_t kMaxCqs = 1u << 17;
 constexpr uint32_t kMaxMrs = 1u << 19;  // index 0 unused, 1 the kernel's own
+constexpr uint32_t kMaxMws = 1u << 19;
 constexpr uint32_t kMaxMms = 1u << 14;
 constexpr uint32_t kMaxNics = 64;
 constexpr uint32_t kMaxRoutes = 1u << 14;  // traffic of a route numbered higher is not counted
@@ -180,6 +181,18 @@ struct alignas(64) MrEntry {
   uint32_t mm;             //   whose memory
 };
 static_assert(sizeof(MrEntry) == 128);
+
+// A memory window, as the last bind left it.
+struct alignas(64) MwEntry {
+  std::atomic<uint32_t> valid;  // 1 while the window exists
+  uint32_t rkey;                // (kMaxMrs + 1 + index) << 8 | the low byte that the last bind gave it
+  uint32_t nic, pd;
+  uint32_t type;    // IB_MW_TYPE_*
+  uint32_t mr;      // region it is bound to, 0 none
+  uint32_t access;  // IB_ACCESS_* of remote operations
+  uint32_t qpn;     // type 2: the only QP that may use it
+  uint64_t addr, length;
+};
 
 // Counters of a port's hw_counters folder, and of its traffic.
 struct alignas(64) NicCounters {
