@@ -60,8 +60,9 @@ struct alignas(64) ArenaHeader {
   uint64_t slots_offset;  // ThreadSlot[kMaxThreads]
 };
 
-// Levels of data-path locks, outermost first: send queue, receive queue or SRQ, completion queue.
-enum LockLevel : uint32_t { kLockSq, kLockRq, kLockCq, kLockLevels };
+// Levels of data-path locks, outermost first: send queue; receive queue; shared receive queue or memory window;
+// completion queue.
+enum LockLevel : uint32_t { kLockSq, kLockRq, kLockShared, kLockCq, kLockLevels };
 
 // A message of the channel; see channel.h for what each field means per operation.
 struct Message {

@@ -127,10 +127,12 @@ KeyCheck FindRegion(const Engine& engine, uint32_t key, uint32_t pd, uint32_t ac
   const uint32_t index = key >> 8;
   if (index == 0 || index >= kMaxMrs) return KeyCheck::kBadKey;
   MrEntry& mr = engine.nic->mrs[index];
-  if (mr.valid.load(std::memory_order_acquire) == 0 || mr.key != key || mr.pd != pd || (mr.access & access) != access) {
+  const uint32_t state = mr.valid.load(std::memory_order_acquire);
+  if (state == kMrDead || mr.key != key || mr.pd != pd || (mr.access & access) != access) {
     return KeyCheck::kBadKey;
   }
   if (iova < mr.iova || !InRange(iova - mr.iova, len, mr.length)) return KeyCheck::kBadRange;
+  if (state == kMrStalled) [[unlikely]] return KeyCheck::kStalled;
   *out = {&mr, iova - mr.iova, len};
   return KeyCheck::kOk;
 }

@@ -16,7 +16,8 @@ struct Stretch {
   uint64_t len;
 };
 
-enum class KeyCheck { kOk, kBadKey, kBadRange };
+// kStalled: the region is being moved or changed (MrState); try again.
+enum class KeyCheck { kOk, kBadKey, kBadRange, kStalled };
 
 // Finds the region of `key` for a QP's PD and checks access and range; kBadKey covers unknown, dead, other PD, access.
 // The entry stays valid while the caller's epoch is odd.

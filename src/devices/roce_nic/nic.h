@@ -96,6 +96,7 @@ class NicDevices {
   void Start();                               // the NIC thread
 
   uint32_t AddNic();                                // index of a new NIC
+  void SetPortMtu(uint32_t nic, uint32_t bytes);    // the port's active MTU, which bounds datagrams; 0 (unset): 4096
   const NicCounters& counters(uint32_t nic) const;  // as of now
 
   uint32_t AllocPd();  // machine-wide number, never reused

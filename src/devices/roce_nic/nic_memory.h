@@ -24,6 +24,11 @@ constexpr uint32_t kFirstQpn = 17;
 constexpr uint32_t kMaxCqs = 1u << 17;
 constexpr uint32_t kMaxMrs = 1u << 19;  // index 0 unused, 1 the kernel's own
 constexpr uint32_t kMaxMws = 1u << 19;
+constexpr uint32_t kMaxSrqs = 1u << 17;
+constexpr uint32_t kMaxAhs = 1u << 15;  // 0 unused
+constexpr uint32_t kMaxMulticastMembers = 1u << 16;  // 0 unused
+constexpr uint32_t kMulticastBuckets = 1024;
+constexpr uint32_t kMulticastQpn = 0xffffff;  // where a multicast datagram goes
 constexpr uint32_t kMaxMms = 1u << 14;
 constexpr uint32_t kMaxNics = 64;
 constexpr uint32_t kMaxRoutes = 1u << 14;  // traffic of a route numbered higher is not counted
@@ -102,20 +107,24 @@ struct alignas(64) QpContext {
   std::atomic<uint32_t> doorbells;  // rung since the runner last looked
   Ring sq;
   std::atomic<uint64_t> deadline_ns;  // CLOCK_MONOTONIC; 0 none
-  uint32_t parked;  // the WQE at the head was started and waits: for the deadline, or (deadline 0) for a doorbell
-  uint32_t sq_psn;  // next to send
-  uint32_t retries_left, rnr_left;
+  uint32_t sq_psn;                    // next to send
   std::atomic<uint32_t> attention;
-  uint32_t sq_draining;
+  uint8_t parked;  // the WQE at the head was started and waits: for the deadline, or (deadline 0) for a doorbell
+  uint8_t sq_draining;
+  uint8_t retries_left, rnr_left;
+  std::atomic<uint64_t> sends;  // SENDs completed with success: rdma_sends
 
   alignas(64) QpTraffic local;    // of the regions of this NIC
   QpTraffic remote;               // of the peer's
   std::atomic<uint64_t> packets;  // delivered to the peer
+  std::atomic<uint64_t> replies;  // that came back for them
 
   alignas(64) OwnedLock rq_lock;
   uint32_t expected_psn;
   Ring rq;
   uint32_t msn;
+  uint32_t psn_nak_sent;           // a request ahead of its turn was told so; the next is dropped
+  std::atomic<uint64_t> receives;  // completed with success: rdma_recvs
 
   alignas(64) AddressVector av;
   uint32_t dest_qpn;
@@ -159,9 +168,12 @@ struct Segment {
 
 enum MrKind : uint32_t { kMrHost = 1, kMrBus = 2 };
 
+// kMrStalled: exists, but its bytes are being moved or its rights changed; accesses wait.
+enum MrState : uint32_t { kMrDead = 0, kMrUsable = 1, kMrStalled = 2 };
+
 // Two cache lines: what every access reads, then where the bytes are. A scatterlist of one entry needs no table.
 struct alignas(64) MrEntry {
-  std::atomic<uint32_t> valid;  // 1: usable. 0 stops new accesses; the entry is freed after a grace period
+  std::atomic<uint32_t> valid;  // MrState. kMrDead stops new accesses; the entry is freed after a grace period
   uint32_t key;                 // lkey == rkey == index << 8 | random byte
   uint32_t pd;
   uint32_t access;  // IB_ACCESS_*
@@ -182,7 +194,7 @@ struct alignas(64) MrEntry {
 };
 static_assert(sizeof(MrEntry) == 128);
 
-// A memory window, as the last bind left it.
+// A memory window, as the last bind left it. Binds and look-ups hold `lock`.
 struct alignas(64) MwEntry {
   std::atomic<uint32_t> valid;  // 1 while the window exists
   uint32_t rkey;                // (kMaxMrs + 1 + index) << 8 | the low byte that the last bind gave it
@@ -192,15 +204,50 @@ struct alignas(64) MwEntry {
   uint32_t access;  // IB_ACCESS_* of remote operations
   uint32_t qpn;     // type 2: the only QP that may use it
   uint64_t addr, length;
+  OwnedLock lock;
+  uint32_t changing;  // the holder of the lock is half way through a bind: if it is killed, the window is void
 };
+static_assert(sizeof(MwEntry) == 64);
+
+// A shared receive queue. The lock guards the taking of entries; it nests in the RQ lock of the QP that takes one.
+struct alignas(64) SrqContext {
+  std::atomic<uint32_t> valid;
+  uint32_t nic, pd;
+  uint32_t max_sge;
+  OwnedLock lock;
+  std::atomic<uint32_t> limit;           // 0 not armed. Changed with the lock held
+  std::atomic<uint32_t> limits_pending;  // SRQ_LIMIT_REACHED events for the machine to deliver
+  Ring ring;
+};
+
+// An address handle. Control fields, written before it becomes valid.
+struct alignas(64) AhContext {
+  std::atomic<uint32_t> valid;
+  uint32_t nic, pd;
+  AddressVector av;
+};
+
+// One QP in one multicast group: lists by hash of the GID, which the data path walks within its epoch while the machine
+// changes them (insertion at the head, freeing after a grace period).
+struct MulticastMember {
+  std::atomic<uint32_t> next;  // index, 0 the end
+  uint32_t qpn;
+  uint8_t gid[16];
+};
+inline uint32_t MulticastBucket(const uint8_t gid[16]) {
+  uint32_t hash = 2166136261u;  // FNV-1a
+  for (int i = 0; i < 16; ++i) hash = (hash ^ gid[i]) * 16777619u;
+  return hash % kMulticastBuckets;
+}
 
 // Counters of a port's hw_counters folder, and of its traffic.
 struct alignas(64) NicCounters {
   std::atomic<uint64_t> sent_pkts, rcvd_pkts, duplicate_request, out_of_seq_request, rcvd_rnr_err, send_rnr_err,
       rcvd_seq_err, ack_deferred, retry_exceeded_err, retry_rnr_exceeded_err, completer_retry_err, send_err,
       link_downed, rdma_sends, rdma_recvs;
-  // Packets of QPs that are gone; sent_pkts and rcvd_pkts are these and the living ones', added up when asked for.
-  std::atomic<uint64_t> retired_sent, retired_received;
+  // Of QPs that are gone, and packets that no QP counts; sent_pkts, rcvd_pkts, rdma_sends and rdma_recvs are these and
+  // the living QPs', added up when asked for.
+  std::atomic<uint64_t> retired_sent, retired_received, retired_sends, retired_receives;
 };
 
 struct RouteTraffic {
@@ -225,10 +272,17 @@ struct alignas(64) NicMemory {
   RouteTraffic routes[kMaxRoutes];  // without what QpTraffic still holds
   PendingSet<kMaxQps> pending_qps;
   PendingSet<kMaxCqs> pending_cqs;
+  PendingSet<kMaxSrqs> pending_srqs;
+  std::atomic<uint32_t> port_mtu[kMaxNics];           // bytes of payload that a datagram may have
+  std::atomic<uint32_t> multicast[kMulticastBuckets];  // first MulticastMember, 0 none
+  MulticastMember multicast_members[kMaxMulticastMembers];
   MmEntry mms[kMaxMms];
   MrEntry mrs[kMaxMrs];
   CqContext cqs[kMaxCqs];
   QpContext qps[kMaxQps];
+  SrqContext srqs[kMaxSrqs];
+  AhContext ahs[kMaxAhs];
+  MwEntry mws[kMaxMws];
 };
 
 }  // namespace causeway::roce
