@@ -132,7 +132,8 @@ KeyCheck FindRegion(const Engine& engine, uint32_t key, uint32_t pd, uint32_t ac
     return KeyCheck::kBadKey;
   }
   if (iova < mr.iova || !InRange(iova - mr.iova, len, mr.length)) return KeyCheck::kBadRange;
-  if (state == kMrStalled) [[unlikely]] return KeyCheck::kStalled;
+  if (state == kMrStalled) [[unlikely]]
+    return KeyCheck::kStalled;
   *out = {&mr, iova - mr.iova, len};
   return KeyCheck::kOk;
 }

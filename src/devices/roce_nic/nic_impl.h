@@ -117,7 +117,7 @@ struct NicDevices::Impl {
   IndexPool ahs{1, kMaxAhs};
   IndexPool mws{0, kMaxMws};
   IndexPool members{1, kMaxMulticastMembers};
-  std::atomic<uint32_t> windows{0};  // that exist
+  std::atomic<uint32_t> windows{0};                     // that exist
   std::map<uint32_t, std::vector<uint32_t>> groups_of;  // QPN -> its members; guarded by mutex
 };
 

@@ -25,7 +25,7 @@ constexpr uint32_t kMaxCqs = 1u << 17;
 constexpr uint32_t kMaxMrs = 1u << 19;  // index 0 unused, 1 the kernel's own
 constexpr uint32_t kMaxMws = 1u << 19;
 constexpr uint32_t kMaxSrqs = 1u << 17;
-constexpr uint32_t kMaxAhs = 1u << 15;  // 0 unused
+constexpr uint32_t kMaxAhs = 1u << 15;               // 0 unused
 constexpr uint32_t kMaxMulticastMembers = 1u << 16;  // 0 unused
 constexpr uint32_t kMulticastBuckets = 1024;
 constexpr uint32_t kMulticastQpn = 0xffffff;  // where a multicast datagram goes
@@ -273,7 +273,7 @@ struct alignas(64) NicMemory {
   PendingSet<kMaxQps> pending_qps;
   PendingSet<kMaxCqs> pending_cqs;
   PendingSet<kMaxSrqs> pending_srqs;
-  std::atomic<uint32_t> port_mtu[kMaxNics];           // bytes of payload that a datagram may have
+  std::atomic<uint32_t> port_mtu[kMaxNics];            // bytes of payload that a datagram may have
   std::atomic<uint32_t> multicast[kMulticastBuckets];  // first MulticastMember, 0 none
   MulticastMember multicast_members[kMaxMulticastMembers];
   MmEntry mms[kMaxMms];
