@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -DSO=libcauseway.so -DDEF=exports.def -P check_so.cmake: the library exports exactly the table's names, needs
 # nothing but libc, and takes no C++ run time in.
-file(STRINGS ${DEF} rows REGEX "^CW_EXPORT\\(")
+file(STRINGS ${DEF} rows REGEX "^CW_EXPORT(_STUB)?\\(")
 set(want)
 foreach(row IN LISTS rows)
-  string(REGEX REPLACE "^CW_EXPORT\\([^,]*, ([A-Za-z0-9_]+),.*" "\\1" name "${row}")
+  string(REGEX REPLACE "^CW_EXPORT(_STUB\\(|\\([^,]*, )([A-Za-z0-9_]+)[,)].*" "\\2" name "${row}")
   list(APPEND want ${name})
 endforeach()
 list(SORT want)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shim/dmabuf_mr.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "shim/fd_table.h"
 #include "shim/machine.h"
 #include "shim/raw.h"
+#include "shim/symbols.h"
 #include "uapi/rdma_ioctl.h"
 
 namespace causeway::shim {
@@ -31,14 +31,18 @@ T At(const void* object, size_t offset) {
 
 uint64_t AddressOf(void* object) { return reinterpret_cast<uintptr_t>(object); }
 
+bool IsMachines(void* pd) {
+  return IsFileKind(SettledKind(At<int>(At<void*>(pd, IbvLayout::kPdContext), IbvLayout::kContextCmdFd)));
+}
+
 }  // namespace
 
 void* RegDmabufMr(void* pd, uint64_t offset, size_t length, uint64_t iova, int fd, int access) {
   void* const context = At<void*>(pd, IbvLayout::kPdContext);
   const int cmd_fd = At<int>(context, IbvLayout::kContextCmdFd);
-  if (!IsFileKind(SettledKind(cmd_fd))) {
+  if (!IsMachines(pd)) {
     using Function = void* (*)(void*, uint64_t, size_t, uint64_t, int, int);
-    const auto next = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "ibv_reg_dmabuf_mr"));
+    const auto next = reinterpret_cast<Function>(FindInLibibverbs("ibv_reg_dmabuf_mr"));
     if (next != nullptr) return next(pd, offset, length, iova, fd, access);
     errno = EOPNOTSUPP;
     return nullptr;
@@ -80,6 +84,19 @@ void* RegDmabufMr(void* pd, uint64_t offset, size_t length, uint64_t iova, int f
   mr->mr_type = kMrTypeDmabuf;
   mr->access = access;
   return mr;
+}
+
+void* RegMrEx(void* pd, void* mr_init_attr) {
+  constexpr uint64_t kWithFd = MrInitAttr::kFd | MrInitAttr::kFdOffset | MrInitAttr::kIova;
+  if (IsMachines(pd) && At<uint64_t>(mr_init_attr, offsetof(MrInitAttr, comp_mask)) == kWithFd) {
+    const auto attr = At<MrInitAttr>(mr_init_attr, 0);
+    return RegDmabufMr(pd, attr.fd_offset, attr.length, attr.iova, attr.fd, attr.access);
+  }
+  using Function = void* (*)(void*, void*);
+  const auto next = reinterpret_cast<Function>(FindInLibibverbs("ibv_reg_mr_ex"));
+  if (next != nullptr) return next(pd, mr_init_attr);
+  errno = EOPNOTSUPP;
+  return nullptr;
 }
 
 }  // namespace causeway::shim

@@ -30,7 +30,23 @@ struct VerbsMr {
 };
 static_assert(sizeof(VerbsMr) == 56 && offsetof(VerbsMr, handle) == 32 && offsetof(VerbsMr, mr_type) == 48);
 
+// struct ibv_mr_init_attr of rdma-core 59 and newer (IBVERBS_1.15), up to what is used here.
+struct MrInitAttr {
+  static constexpr uint64_t kIova = 1 << 0, kAddr = 1 << 1, kFd = 1 << 2, kFdOffset = 1 << 3;  // IBV_REG_MR_MASK_*
+  size_t length;
+  int access;
+  uint64_t comp_mask;
+  uint64_t iova;
+  void* addr;
+  int fd;
+  uint64_t fd_offset;
+};
+static_assert(offsetof(MrInitAttr, comp_mask) == 16 && offsetof(MrInitAttr, fd) == 40 && sizeof(MrInitAttr) == 56);
+
 // nullptr and errno.
 void* RegDmabufMr(void* pd, uint64_t offset, size_t length, uint64_t iova, int fd, int access);
+// ibv_reg_mr_ex(): with a descriptor as above, everything else is libibverbs'. The rules between the masks are those of
+// its dummy operation (dummy_ops.c reg_mr_ex()), which rxe gets. EOPNOTSUPP where libibverbs has no such function.
+void* RegMrEx(void* pd, void* mr_init_attr);
 
 }  // namespace causeway::shim

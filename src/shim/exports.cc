@@ -37,10 +37,33 @@ __attribute__((constructor)) void Load() { StartProcess(); }
 }  // namespace
 }  // namespace causeway::shim
 
+// dlsym() and dlvsym() (symbols.h). A jump, so that the next function sees the caller's return address.
+#define CW_EXPORT_STUB(name)                                                        \
+  __asm__(".text\n.balign 16\n.globl " #name "\n.type " #name ", @function\n" #name \
+          ":\n"                                                                     \
+          "  .cfi_startproc\n"                                                      \
+          "  endbr64\n"                                                             \
+          "  push %rdi\n  .cfi_adjust_cfa_offset 8\n"                               \
+          "  push %rsi\n  .cfi_adjust_cfa_offset 8\n"                               \
+          "  push %rdx\n  .cfi_adjust_cfa_offset 8\n"                               \
+          "  call cw_answer_" #name                                                 \
+          "\n"                                                                      \
+          "  mov %rdx, %rcx\n"                                                      \
+          "  pop %rdx\n  .cfi_adjust_cfa_offset -8\n"                               \
+          "  pop %rsi\n  .cfi_adjust_cfa_offset -8\n"                               \
+          "  pop %rdi\n  .cfi_adjust_cfa_offset -8\n"                               \
+          "  test %rcx, %rcx\n"                                                     \
+          "  jnz 1f\n"                                                              \
+          "  jmp *cw_next_" #name                                                   \
+          "(%rip)\n"                                                                \
+          "1: ret\n"                                                                \
+          "  .cfi_endproc\n.size " #name ", . - " #name "\n");
+
 using namespace causeway::shim;  // NOLINT: the table's bodies are written in its terms
 
 #define CW_EXPORT(result, name, params, ...)                                                \
   extern "C" __attribute__((visibility("default"))) result cw_##name params __asm__(#name); \
   result cw_##name params { __VA_ARGS__; }
 #include "shim/exports.def"
+#undef CW_EXPORT_STUB
 #undef CW_EXPORT

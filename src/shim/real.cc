@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "shim/raw.h"
+#include "shim/symbols.h"
 
 namespace causeway::shim {
 namespace {
@@ -43,7 +44,7 @@ std::atomic<uint32_t> progress{kNotYet};
 
 template <typename Function>
 Function Next(const char* name, Function fallback) {
-  void* const symbol = dlsym(RTLD_NEXT, name);
+  void* const symbol = RealDlsym(RTLD_NEXT, name);
   return symbol != nullptr ? reinterpret_cast<Function>(symbol) : fallback;
 }
 
