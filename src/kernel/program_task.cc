@@ -2,6 +2,8 @@
 #include "kernel/program_task.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <climits>
@@ -63,6 +65,12 @@ Result<UniqueFd> ProgramTask::GetHostFd(int fd) {
   UniqueFd descriptor = std::move(thread_.incoming);
   if (answer.result < 0 || !descriptor) return Err(EBADF);
   return descriptor;
+}
+
+Result<UniqueFd> ProgramTask::Pidfd() {
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid(), 0)));
+  if (!pidfd) return HostErr();
+  return pidfd;
 }
 
 Result<Ref<File>> ProgramTask::GetFile(int fd) {

@@ -30,6 +30,8 @@ class ProgramTask : public Task {
     return CheckProcessRange(pid(), address, len, write);
   }
 
+  Result<UniqueFd> Pidfd() override;
+
   void set_hint(uint64_t hint) override { hint_ = hint; }
   uint64_t hint() const { return hint_; }
 

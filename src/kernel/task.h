@@ -47,6 +47,10 @@ class Task {
   // errors: EFAULT (get_user_pages() would fail there).
   virtual Status CheckRange(uint64_t address, uint64_t len, bool write) = 0;
 
+  // get_task_pid(): a pidfd of the process, good for a signal whenever that may be.
+  // errors: ESRCH the process has ended, or nobody stands behind this task; EMFILE, ENFILE.
+  virtual Result<UniqueFd> Pidfd() { return Err(ESRCH); }
+
   // What the answer of a write() tells the shim beside the result (Message::value[0]): uverbs says which queue pair a
   // doorbell named, so that the next one rings in the program.
   virtual void set_hint(uint64_t) {}

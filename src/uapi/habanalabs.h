@@ -240,6 +240,71 @@ struct hl_info_undefined_opcode_event {
 struct hl_info_dev_memalloc_page_sizes {
   uint64_t page_order_bitmask;
 };
+struct hl_info_pci_counters {
+  uint64_t rx_throughput;  // KB/s
+  uint64_t tx_throughput;
+  uint64_t replay_cnt;
+};
+struct hl_info_razwi_event {  // accel
+  int64_t timestamp;
+  uint64_t addr;
+  uint16_t engine_id[128];
+  uint16_t num_of_possible_engines;
+  uint8_t flags;  // kHlRazwi...
+  uint8_t pad[5];
+};
+struct hl_page_fault_info {
+  int64_t timestamp;
+  uint64_t addr;
+  uint16_t engine_id;
+  uint8_t pad[6];
+};
+struct hl_user_mapping {
+  uint64_t dev_va;
+  uint64_t size;
+};
+struct hl_info_hw_err_event {
+  int64_t timestamp;
+  uint16_t event_id;
+  uint16_t pad[3];
+};
+struct hl_info_fw_err_event {
+  int64_t timestamp;
+  uint16_t err_type;  // kHlFwErr...
+  uint16_t event_id;
+  uint32_t pad;
+};
+struct hl_info_engine_err_event {
+  int64_t timestamp;
+  uint16_t engine_id;
+  uint16_t error_count;
+  uint32_t pad;
+};
+static_assert(sizeof(hl_info_razwi_event) == 280 && sizeof(hl_page_fault_info) == 24);
+static_assert(sizeof(hl_info_hw_err_event) == 16 && sizeof(hl_info_fw_err_event) == 16);
+static_assert(sizeof(hl_info_engine_err_event) == 16 && sizeof(hl_info_pci_counters) == 24);
+
+constexpr uint8_t kHlRazwiRead = 1, kHlRazwiWrite = 2, kHlRazwiLbw = 4, kHlRazwiHbw = 8, kHlRazwiRr = 16,
+                  kHlRazwiAddrDec = 32;
+constexpr uint16_t kHlRazwiNaEngine = 0xffff;                            // HL_RAZWI_NA_ENG_ID
+constexpr uint8_t kHlRazwiMiscPageFault = 0, kHlRazwiMiscMmuAccess = 1;  // misc: HL_RAZWI_...
+constexpr uint16_t kHlFwErrHeartbeat = 0, kHlFwErrReported = 1;          // HL_INFO_FW_..._ERR
+constexpr uint32_t kHlClkThrottlePower = 1, kHlClkThrottleThermal = 2;   // HL_CLK_THROTTLE_...
+
+enum HlNotifierEvent : uint64_t {  // HL_NOTIFIER_EVENT_...
+  kHlEventTpcAssert = 1 << 0,
+  kHlEventUndefinedOpcode = 1 << 1,
+  kHlEventDeviceReset = 1 << 2,
+  kHlEventCsTimeout = 1 << 3,
+  kHlEventDeviceUnavailable = 1 << 4,
+  kHlEventUserEngineErr = 1 << 5,
+  kHlEventGeneralHwErr = 1 << 6,
+  kHlEventRazwi = 1 << 7,  // accel from here on
+  kHlEventPageFault = 1 << 8,
+  kHlEventCriticalHwErr = 1 << 9,
+  kHlEventCriticalFwErr = 1 << 10,
+};
+
 static_assert(sizeof(hl_info_hw_idle) == 40 && sizeof(hl_info_clk_throttle) == 40 && sizeof(hl_open_stats_info) == 24);
 static_assert(sizeof(hl_info_cs_counters) == 96 && sizeof(hl_info_razwi_event_misc) == 24);
 static_assert(sizeof(hl_info_undefined_opcode_event) == 288);
@@ -322,6 +387,45 @@ constexpr uint32_t kHlMemShared = 0x2;
 constexpr uint32_t kHlMemUserptr = 0x4;
 constexpr uint32_t kHlMemForceHint = 0x8;
 constexpr uint32_t kHlMemPrefetch = 0x40;
+
+// --- DEBUG --------------------------------------------------------------------------------------------------------
+
+struct hl_debug_args {
+  uint64_t input_ptr;
+  uint64_t output_ptr;
+  uint32_t input_size;
+  uint32_t output_size;
+  uint32_t op;
+  uint32_t reg_idx;
+  uint32_t enable;
+  uint32_t ctx_id;
+};
+static_assert(sizeof(hl_debug_args) == 40);
+enum HlDebugOp : uint32_t {  // HL_DEBUG_OP_...
+  kHlDebugEtr = 0,
+  kHlDebugEtf = 1,
+  kHlDebugStm = 2,
+  kHlDebugFunnel = 3,
+  kHlDebugBmon = 4,
+  kHlDebugSpmu = 5,
+  kHlDebugTimestamp = 6,
+  kHlDebugSetMode = 7,
+};
+struct hl_debug_params_etr {  // hl_debug_params_etf too
+  uint64_t buffer_address;
+  uint64_t buffer_size;
+  uint32_t sink_mode;
+  uint32_t pad;
+};
+struct hl_debug_params_spmu {
+  uint64_t event_types[10];
+  uint32_t event_types_num;
+  uint32_t pmtrc_val;
+  uint32_t trc_ctrl_host_val;
+  uint32_t trc_en_host_val;
+};
+static_assert(sizeof(hl_debug_params_etr) == 24 && sizeof(hl_debug_params_spmu) == 96);
+constexpr uint32_t kHlDebugStmSize = 24, kHlDebugBmonSize = 80;  // sizeof(struct hl_debug_params_...)
 
 // --- DRM core -----------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,9 @@ AsicProperties Gaudi(Flavour flavour) {
   p.first_available_cq = 0xffff;
   p.first_available_cq_other_dcores = 0xffff;
   p.pll_count = 10;  // HL_GAUDI_PLL_MAX
+  p.reset_upon_device_release = false;
+  p.supports_compute_reset = false;
+  p.timeout_locked_sec = 600;  // GAUDI_DEFAULT_TDR
   p.flavour = flavour;
   return p;
 }
@@ -86,6 +89,9 @@ AsicProperties Gaudi2(Flavour flavour, uint32_t hbm_stacks) {
   p.first_available_cq = 2;
   p.first_available_cq_other_dcores = 0;
   p.pll_count = 12;  // HL_GAUDI2_PLL_MAX
+  p.reset_upon_device_release = true;
+  p.supports_compute_reset = true;
+  p.timeout_locked_sec = 30;  // HL_DEFAULT_... of the module parameter timeout_locked
   p.flavour = flavour;
   return p;
 }

@@ -61,6 +61,11 @@ struct AsicProperties {
   uint32_t first_available_cq_other_dcores;
   uint32_t pll_count;
 
+  // Resets. hdev->reset_upon_device_release: a compute reset whenever a user's context ends.
+  bool reset_upon_device_release;
+  bool supports_compute_reset;
+  uint32_t timeout_locked_sec;  // default of the module parameter: until a command submission times out
+
   // What INFO calls the DRAM: the virtual range where there is one.
   uint64_t user_dram_base() const { return dram_supports_virtual_memory ? dram.start : dram_user_base_address; }
   uint64_t user_dram_size() const { return dram_end_address - dram_user_base_address; }

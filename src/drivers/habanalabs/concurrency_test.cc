@@ -62,8 +62,9 @@ TEST(HlConcurrency, OpensAreExclusive) {
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&] {
+      kernel::FakeTask task(1);
       for (int round = 0; round < kRounds; ++round) {
-        auto file = harness.device().OpenCompute(1, 1, 0);
+        auto file = harness.device().OpenCompute(task, 1, 0);
         if (!file) {
           if (file.error() != Errno(EBUSY) && file.error() != Errno(EAGAIN)) ++wrong;
           continue;

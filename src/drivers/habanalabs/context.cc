@@ -22,6 +22,7 @@ HlCtx::HlCtx(HlDevice& device) : device_(device), host_(device.properties().host
 }
 
 HlCtx::~HlCtx() {
+  device_.CtxEnding();
   // hl_vm_ctx_fini(): no lock is needed, nobody else has the context.
   if (!mappings_.empty()) {
     log::Debug("{}: user released device without removing its {} memory mappings", device_.node(), mappings_.size());
@@ -35,6 +36,15 @@ HlCtx::~HlCtx() {
 size_t HlCtx::mapping_count() const {
   const std::lock_guard lock(mutex_);
   return mappings_.size();
+}
+
+std::vector<uapi::hl_user_mapping> HlCtx::UserMappings(bool host) const {
+  std::vector<uapi::hl_user_mapping> list;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [va, mapping] : mappings_) {
+    if (mapping.host.has_value() == host) list.push_back({.dev_va = va, .size = mapping.size});
+  }
+  return list;
 }
 
 Result<uint64_t> HlCtx::MapHost(kernel::Task& task, uint64_t address, uint64_t size, uint64_t hint, uint32_t flags) {

@@ -10,10 +10,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "base/ref.h"
 #include "base/result.h"
 #include "drivers/habanalabs/device.h"
+#include "drivers/habanalabs/notifier.h"
 #include "drivers/habanalabs/va_range.h"
 #include "kernel/task.h"
 
@@ -46,7 +48,11 @@ class HlCtx : public RefCounted {
   void ExportPut(uint64_t va);
 
   size_t mapping_count() const;
+  // What is mapped now, host memory or device memory: hl_capture_user_mappings().
+  std::vector<uapi::hl_user_mapping> UserMappings(bool host) const;
 
+  NotifierEvent notifier;  // struct hl_fpriv's, which lives as long as its context
+  CsCounters cs_counters;
   std::atomic<uint64_t> dram_phys_mem{0};  // bytes of device memory this context asked for
 
  private:

@@ -2,19 +2,14 @@
 // Sources: linux v6.12 drivers/accel/habanalabs/common/{device.c,habanalabs_drv.c,memory.c}.
 #include "drivers/habanalabs/device.h"
 
-#include <time.h>
+#include <algorithm>
 
+#include "base/log.h"
 #include "drivers/habanalabs/context.h"
 #include "drivers/habanalabs/file.h"
 
 namespace causeway::habanalabs {
 namespace {
-
-int64_t KtimeNs() {
-  timespec now{};
-  (void)clock_gettime(CLOCK_MONOTONIC, &now);  // cannot fail: the clock exists and the pointer is good
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
 
 uint64_t PoolEnd(const AsicProperties& properties) {
   return properties.dram_supports_virtual_memory ? properties.dram_end_address : properties.dram_user_base_address;
@@ -23,33 +18,49 @@ uint64_t PoolEnd(const AsicProperties& properties) {
 }  // namespace
 
 HlDevice::HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& properties, pci::Bus& bus,
-                   kernel::RefusalLog& refusals, std::string node, std::string control_node)
+                   kernel::RefusalLog& refusals, WorkQueue& work, std::string node, std::string control_node)
     : board_(std::move(board)),
       properties_(properties),
       bus_(bus),
       refusals_(refusals),
+      work_(work),
       node_(std::move(node)),
       control_node_(std::move(control_node)),
+      timeout_locked_sec_(properties.timeout_locked_sec),
       pool_(properties.dram_user_base_address, PoolEnd(properties), properties.dram_page_size) {}
 
-// hl_device_open() of v6.1, v6.12 and the vendor's driver: the same order in all three.
-Result<Ref<kernel::File>> HlDevice::OpenCompute(pid_t opener, uint32_t major, uint32_t minor) {
-  const std::lock_guard lock(mutex_);
-  switch (status()) {
-    case uapi::kHlStatusOperational:
-    case uapi::kHlStatusInDeviceCreation: break;
-    case uapi::kHlStatusInReset:
-    case uapi::kHlStatusInResetAfterDeviceRelease: return Err(EAGAIN);
-    default: return Err(EPERM);
-  }
-  if (compute_ctx_in_release_) return Err(EAGAIN);
-  if (is_compute_ctx_active_) return Err(EBUSY);
+HlDevice::~HlDevice() = default;
 
-  auto ctx = MakeRef<HlCtx>(*this);
-  is_compute_ctx_active_ = true;
-  opener_ = opener;
-  ++open_counter_;
-  last_open_ktime_ns_ = KtimeNs();
+// hl_device_open() of v6.1, v6.12 and the vendor's driver: the same order in all three.
+Result<Ref<kernel::File>> HlDevice::OpenCompute(kernel::Task& opener, uint32_t major, uint32_t minor) {
+  auto pidfd = opener.Pidfd();  // get_task_pid(); talks to the host, so before the lock
+  Ref<HlCtx> ctx;
+  {
+    const std::lock_guard lock(mutex_);
+    switch (status()) {
+      case uapi::kHlStatusOperational:
+      case uapi::kHlStatusInDeviceCreation: break;
+      case uapi::kHlStatusInReset:
+      case uapi::kHlStatusInResetAfterDeviceRelease: return Err(EAGAIN);
+      default: return Err(EPERM);
+    }
+    if (compute_ctx_in_release_) return Err(EAGAIN);
+    if (is_compute_ctx_active_) return Err(EBUSY);
+
+    ctx = MakeRef<HlCtx>(*this);
+    AddNotifier(ctx->notifier, /*control=*/false);
+    is_compute_ctx_active_ = true;
+    in_fpriv_list_ = true;
+    opener_ = opener.pid();
+    opener_pidfd_ = pidfd ? std::move(*pidfd) : UniqueFd();
+    errors_.Arm();
+    ++open_counter_;
+    last_open_ktime_ns_ = KtimeNs();
+  }
+  {
+    const std::lock_guard lock(ctx_mutex_);
+    ctx_ = ctx.get();
+  }
   return Ref<kernel::File>(MakeRef<HlFile>(*this, std::move(ctx), major, minor));
 }
 
@@ -89,10 +100,50 @@ void HlDevice::CtxReleased(HlCtx& ctx) {
     dram_used_.store(0, std::memory_order_relaxed);
     board_->ForgetHbm(properties_.dram_user_base_address - properties_.dram_base_address, properties_.user_dram_size());
   }
+  if (in_debug()) (void)SetDebugMode(false);  // hl_ctx_fini()
+
+  // hpriv_release(). A reset that runs sees to everything itself; one that waits for the release begins now.
+  bool reset = false;
+  {
+    const std::lock_guard lock(reset_mutex_);
+    reset = !reset_.in_reset && (properties_.reset_upon_device_release || reset_.watchdog_active);
+  }
+  if (!reset && status() != uapi::kHlStatusInReset && !IsIdle()) {
+    log::Error("{}: device is not idle after user context is closed", node_);
+    reset = true;
+  }
+  RemoveNotifier(ctx.notifier);
+  {
+    const std::lock_guard lock(mutex_);
+    in_fpriv_list_ = false;
+  }
+  if (reset) (void)Reset(kResetDevRelease);
   const std::lock_guard lock(mutex_);
   is_compute_ctx_active_ = false;
   compute_ctx_in_release_ = false;
   opener_ = 0;
+  opener_pidfd_.Reset();
+}
+
+void HlDevice::CtxEnding() {
+  const std::lock_guard lock(ctx_mutex_);
+  ctx_ = nullptr;
+}
+
+// The rest of hl_device_release(). What still holds the context is work that was submitted: later kernels end it.
+void HlDevice::ReleaseEnded() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!compute_ctx_in_release_) return;
+  }
+  log::Info("{}: user process closed FD but device still in use", node_);
+  if (properties_.flavour != Flavour::kMisc) (void)Reset(kResetHard);
+}
+
+bool HlDevice::IsIdle() const {
+  if (execution_ == nullptr) return true;
+  const EngineMask busy = execution_->BusyEngines();
+  return std::ranges::all_of(busy, [](uint64_t word) { return word == 0; });
 }
 
 Result<uint32_t> HlDevice::AllocateMemory(HlCtx& ctx, uint64_t size, uint32_t flags) {

@@ -7,11 +7,11 @@
 //   closed
 //
 // With rules E4 a live dma-buf keeps the file, so other opens get EBUSY; with E1 it keeps only the context, so they get
-// EAGAIN (linux hl_device_open()). On Gaudi2 the release ends with a compute reset; no engine state exists here, so it
-// takes no time and nobody sees that status.
+// EAGAIN (linux hl_device_open()). On Gaudi2 the release ends with a compute reset, within the close.
 //
-// Lock order: HlCtx::mutex_, then HlDevice::mutex_. Neither is held while user memory is copied, a descriptor is
-// installed, or pages go back to the system. Runs on: any server thread.
+// Lock order: ctx_mutex_, HlCtx::mutex_, HlDevice::mutex_, reset_mutex_. None is held while user memory is copied, a
+// descriptor is installed, pages go back to the system, or Execution is called. Runs on: any server thread; hard resets
+// on the driver's work thread.
 #pragma once
 
 #include <sys/types.h>
@@ -22,21 +22,35 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/ref.h"
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "devices/gaudi/gaudi.h"
 #include "drivers/habanalabs/asic_properties.h"
 #include "drivers/habanalabs/dram_pool.h"
+#include "drivers/habanalabs/error_capture.h"
+#include "drivers/habanalabs/execution.h"
+#include "drivers/habanalabs/reset.h"
 #include "kernel/file.h"
 #include "kernel/refusals.h"
+#include "kernel/task.h"
 #include "uapi/habanalabs.h"
 
 namespace causeway::habanalabs {
 
 class HlCtx;
 class HlFile;
+class NotifierEvent;
+
+// struct hl_cs_counters_atomic: command submissions that were dropped, and why. INFO CS_COUNTERS tells those of the
+// device and of the asking context.
+struct CsCounters {
+  std::atomic<uint64_t> out_of_mem_drop_cnt{0}, parsing_drop_cnt{0}, queue_full_drop_cnt{0},
+      device_in_reset_drop_cnt{0}, max_cs_in_flight_drop_cnt{0}, validation_drop_cnt{0};
+};
 
 // An allocation of device memory: struct hl_vm_phys_pg_pack.
 struct PhysPgPack {
@@ -65,12 +79,17 @@ struct DeviceReport {
 class HlDevice {
  public:
   HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& properties, pci::Bus& bus,
-           kernel::RefusalLog& refusals, std::string node, std::string control_node);
+           kernel::RefusalLog& refusals, WorkQueue& work, std::string node, std::string control_node);
+  ~HlDevice();
   HlDevice(const HlDevice&) = delete;
   HlDevice& operator=(const HlDevice&) = delete;
 
+  // Before the nodes appear. Outlives every file.
+  void set_execution(Execution* execution) { execution_ = execution; }
+  Execution* execution() const { return execution_; }
+
   // hl_device_open(): errors EAGAIN, EPERM, EBUSY in the order of specs; see the table test.
-  Result<Ref<kernel::File>> OpenCompute(pid_t opener, uint32_t major, uint32_t minor);
+  Result<Ref<kernel::File>> OpenCompute(kernel::Task& opener, uint32_t major, uint32_t minor);
   // hl_device_open_ctrl(). errors: EPERM.
   Result<Ref<kernel::File>> OpenControl(uint32_t major, uint32_t minor);
 
@@ -79,7 +98,8 @@ class HlDevice {
     const auto now = status();
     return now == uapi::kHlStatusOperational || now == uapi::kHlStatusInDeviceCreation;
   }
-  void set_status(uapi::HlDeviceStatus status) { status_.store(status, std::memory_order_release); }
+  // As if the device had come into this state by itself: creation, and tests.
+  void set_status(uapi::HlDeviceStatus status);
   std::string_view StatusName() const;  // "operational", as sysfs and logs say it
   std::string TypeName() const;         // sysfs device_type
 
@@ -106,6 +126,48 @@ class HlDevice {
 
   std::atomic<uint32_t>& dmabuf_export_cnt() { return dmabuf_export_cnt_; }
 
+  CsCounters& cs_counters() { return cs_counters_; }
+  ErrorCapture& errors() { return errors_; }
+
+  // ---- Life of the device: reset.cc
+  // hl_device_reset(). A hard reset runs on the work thread: this returns when it has been decided, with the status
+  // "in reset"; a compute reset has ended when this returns. One reset at a time: another asked for meanwhile is
+  // dropped (a hard one asked for in a compute reset follows it). errors: EINVAL.
+  Status Reset(uint32_t flags);
+  // hl_device_cond_reset(): a user who registered an eventfd gets device_release_watchdog_timeout_sec to close, if
+  // events say so. v6.1 resets at once.
+  Status CondReset(uint32_t flags, uint64_t event_mask);
+  // hl_notifier_event_send_all().
+  void NotifyAll(uint64_t event_mask);
+  void AddNotifier(NotifierEvent& notifier, bool control);
+  void RemoveNotifier(NotifierEvent& notifier);
+  // The release watchdog runs: waits of a context answer EBUSY (later kernels).
+  bool release_watchdog_active() const;
+  // Counted: releases are not. `soft`: compute resets other than those after a release.
+  struct ResetCount {
+    uint32_t hard, soft;
+  };
+  ResetCount reset_count() const;
+  std::atomic<uint32_t>& device_release_watchdog_timeout_sec() { return device_release_watchdog_timeout_sec_; }
+  // Module parameter timeout_locked and debugfs timeout_locked: seconds until a CS times out, 0 never.
+  std::atomic<uint32_t>& timeout_locked_sec() { return timeout_locked_sec_; }
+  // Module parameter reset_on_lockup.
+  std::atomic<bool>& reset_on_lockup() { return reset_on_lockup_; }
+
+  // ---- What the submission side and the engines report: records, events, resets, as the driver decides: errors.cc
+  // cs_timedout(). The caller has marked the fence (ETIMEDOUT).
+  void CsTimedOut(uint64_t seq, bool skip_reset_on_timeout);
+  // An access of an engine to an address that is not mapped. `pmmu`: a host address.
+  void PageFault(uint64_t va, uint16_t engine_id, bool pmmu);
+  // An access to a place that does not exist or is protected. `flags`: kHlRazwi...
+  void Razwi(uint64_t address, uint16_t engine_id, uint8_t flags);
+  // A queue manager met an opcode that it does not know. The record's timestamp is filled in.
+  void UndefinedOpcode(const uapi::hl_info_undefined_opcode_event& event);
+
+  // hl_device_set_debug_mode(). errors: EFAULT it is so already.
+  Status SetDebugMode(bool enable);
+  bool in_debug() const { return in_debug_.load(std::memory_order_acquire); }
+
   struct OpenStats {
     uint64_t open_counter = 0, last_open_period_ms = 0;
     bool active = false, in_release = false;
@@ -118,27 +180,61 @@ class HlDevice {
   friend class HlFile;
   friend class HlCtx;
   void Released();               // hl_device_release() began
-  void CtxReleased(HlCtx& ctx);  // hl_ctx_do_release(): frees what the context owned; the node can be opened again
+  void CtxEnding();              // the context's end began: nobody finds it any more
+  void CtxReleased(HlCtx& ctx);  // hl_ctx_do_release() and hpriv_release(): the node can be opened again
+  void ReleaseEnded();           // the last of hl_device_release()
   void FreePack(PhysPgPack& pack);
+  bool IsIdle() const;
+
+  // reset.cc; Locked: reset_mutex_ is held.
+  void UpdateStatusLocked();
+  void HandleResetTriggerLocked(uint32_t flags);
+  void StartHardReset(uint32_t flags);
+  void HardReset(uint32_t flags);
+  void KillProcesses();
+  void WaitForProcesses(uint32_t pending);
+  void FinishHardReset();
+  void FailHardReset(const char* why);
+  void ComputeReset();
+  bool HasProcess() const;
 
   const std::unique_ptr<gaudi::Board> board_;
   const AsicProperties properties_;
   pci::Bus& bus_;
   kernel::RefusalLog& refusals_;
+  WorkQueue& work_;
   const std::string node_, control_node_;
+  Execution* execution_ = nullptr;
   std::atomic<uapi::HlDeviceStatus> status_{uapi::kHlStatusInDeviceCreation};
   std::atomic<uint64_t> dram_used_{0};
   std::atomic<uint32_t> dmabuf_export_cnt_{0};
+  std::atomic<bool> in_debug_{false};
+  std::atomic<bool> reset_on_lockup_{true};
+  std::atomic<uint32_t> timeout_locked_sec_;
+  std::atomic<uint32_t> device_release_watchdog_timeout_sec_{30};  // HL_DEVICE_RELEASE_WATCHDOG_TIMEOUT_SEC
+  CsCounters cs_counters_;
+  ErrorCapture errors_;
 
   mutable std::mutex mutex_;  // guards what follows
   DramPool pool_;
   std::map<uint32_t, std::shared_ptr<PhysPgPack>> handles_;
   bool is_compute_ctx_active_ = false;
   bool compute_ctx_in_release_ = false;
+  bool in_fpriv_list_ = false;  // the user's struct hl_fpriv is in the list that a hard reset empties
   pid_t opener_ = 0;
+  UniqueFd opener_pidfd_;
   uint64_t open_counter_ = 0;
   uint64_t last_open_period_ms_ = 0;
   int64_t last_open_ktime_ns_ = 0;
+
+  std::mutex ctx_mutex_;  // guards what follows
+  HlCtx* ctx_ = nullptr;  // the user's, until its end begins
+
+  mutable std::mutex notifiers_mutex_;                      // innermost; guards what follows
+  std::vector<std::pair<NotifierEvent*, bool>> notifiers_;  // true: of a control node
+
+  mutable std::mutex reset_mutex_;  // guards what follows
+  ResetInfo reset_;
 };
 
 }  // namespace causeway::habanalabs

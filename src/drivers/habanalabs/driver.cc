@@ -24,8 +24,14 @@ Result<gaudi::Asic> AsicOf(const pci::Identity& identity, Flavour flavour) {
 
 }  // namespace
 
-Driver::Driver(kernel::Tree& tree, pci::Bus& bus, ipc::MemoryTable& memories, kernel::RefusalLog& refusals)
-    : tree_(tree), bus_(bus), memories_(memories), refusals_(refusals) {}
+Driver::Driver(kernel::Tree& tree, pci::Bus& bus, ipc::MemoryTable& memories, kernel::RefusalLog& refusals,
+               WorkQueue* work)
+    : tree_(tree),
+      bus_(bus),
+      memories_(memories),
+      refusals_(refusals),
+      own_work_(work == nullptr ? std::make_unique<WorkThread>() : nullptr),
+      work_(work == nullptr ? *own_work_ : *work) {}
 Driver::~Driver() = default;
 
 Status Driver::AddDevice(const DeviceSpec& spec, const pci::Function& function) {
@@ -39,7 +45,7 @@ Status Driver::AddDevice(const DeviceSpec& spec, const pci::Function& function) 
   // From here on tree nodes refer to the device, so it stays; one that could not be finished is disabled.
   devices_.push_back(std::make_unique<HlDevice>(std::move(board),
                                                 MakeAsicProperties(asic, spec.flavour, spec.hbm_stacks), bus_,
-                                                refusals_, names.node(), names.control_node()));
+                                                refusals_, work_, names.node(), names.control_node()));
   HlDevice& device = *devices_.back();
   if (const Status added = AddToTree(names, function, device); !added) {
     device.set_status(uapi::kHlStatusMalfunction);

@@ -41,7 +41,9 @@ constexpr uint32_t kDrmAccelMajor = 261;    // flavour drm, compute nodes
 
 class Driver {
  public:
-  Driver(kernel::Tree& tree, pci::Bus& bus, ipc::MemoryTable& memories, kernel::RefusalLog& refusals);
+  // `work`: for tests; nullptr: a thread of the driver's own.
+  Driver(kernel::Tree& tree, pci::Bus& bus, ipc::MemoryTable& memories, kernel::RefusalLog& refusals,
+         WorkQueue* work = nullptr);
   ~Driver();
 
   // hl_pci_probe(): which ASIC it is follows from the function's device id. Devices are numbered in this order,
@@ -64,6 +66,8 @@ class Driver {
   uint32_t next_accel_ = 0, next_misc_ = 0;
   std::set<std::string> claimed_;
   std::vector<std::unique_ptr<HlDevice>> devices_;  // filled before the first program connects
+  std::unique_ptr<WorkQueue> own_work_;             // after the devices: its work ends before they do
+  WorkQueue& work_;
 };
 
 }  // namespace causeway::habanalabs

@@ -4,28 +4,13 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 
-#include "base/unique_fd.h"
 #include "drivers/habanalabs/context.h"
 #include "drivers/habanalabs/device.h"
+#include "drivers/habanalabs/notifier.h"
 #include "kernel/task.h"
 
 namespace causeway::habanalabs {
-
-// struct hl_notifier_event: what INFO GET_EVENTS and the registered eventfd tell.
-class NotifierEvent {
- public:
-  Status Register(kernel::Task& task, int fd);  // errors: EINVAL one is registered, or no eventfd; EBADF
-  Status Unregister();                          // errors: EINVAL none
-  uint64_t TakeEvents();                        // reading clears
-  void Notify(uint64_t events);                 // hl_notifier_event_send()
-
- private:
-  std::mutex mutex_;
-  UniqueFd eventfd_;
-  uint64_t events_mask_ = 0;
-};
 
 class HlFile : public kernel::File {
  public:
@@ -36,7 +21,7 @@ class HlFile : public kernel::File {
   HlDevice& device() { return device_; }
   HlCtx& ctx() { return *ctx_; }
   Ref<HlCtx> ctx_ref() const { return ctx_; }
-  NotifierEvent& notifier() { return notifier_; }
+  NotifierEvent& notifier() { return ctx_->notifier; }
 
   Result<int64_t> Ioctl(kernel::Task& task, uint32_t request, uint64_t arg) override;
   Result<kernel::Mapping> Mmap(kernel::Task& task, const kernel::MmapRequest& request) override;
@@ -46,14 +31,16 @@ class HlFile : public kernel::File {
  private:
   HlDevice& device_;  // outlives every file
   const uint32_t major_, minor_;
-  NotifierEvent notifier_;
   Ref<HlCtx> ctx_;
 };
 
 class HlControlFile : public kernel::File {
  public:
   HlControlFile(HlDevice& device, uint32_t major, uint32_t minor)
-      : kernel::File(ipc::kFileDevice), device_(device), major_(major), minor_(minor) {}
+      : kernel::File(ipc::kFileDevice), device_(device), major_(major), minor_(minor) {
+    device_.AddNotifier(notifier_, /*control=*/true);
+  }
+  ~HlControlFile() override { device_.RemoveNotifier(notifier_); }
 
   Result<int64_t> Ioctl(kernel::Task& task, uint32_t request, uint64_t arg) override;
   kernel::FileStat Stat() const override;

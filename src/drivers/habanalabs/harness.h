@@ -50,7 +50,7 @@ class Harness {
     CW_INVARIANT(::mkdtemp(name.data()) != nullptr);
     root_ = name;
     tree_.emplace(root_, *header_);
-    driver_.emplace(*tree_, machine.bus(), machine.memories(), refusals);
+    driver_.emplace(*tree_, machine.bus(), machine.memories(), refusals, &work);
     const Status added = driver_->AddDevice(
         {.flavour = spec.flavour, .hbm_stacks = spec.hbm_stacks, .module_id = 3, .serial = "SN0"}, function(spec.asic));
     CW_INVARIANT(added.has_value());
@@ -174,6 +174,7 @@ class Harness {
 
   gaudi::FakeMachine machine;
   kernel::RefusalLog refusals;
+  ManualWorkQueue work;  // hard resets run in work.Advance()
   kernel::FakeTask task;
   NodeNames names;
 

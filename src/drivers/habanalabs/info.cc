@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -90,10 +92,14 @@ Status DramUsage(const InfoCall& call) {
   return CopyOutStruct(call, usage);
 }
 
-// hw_idle(): nothing can be submitted yet, so nothing runs.
+// hw_idle().
 Status HwIdle(const InfoCall& call) {
+  CW_CHECK(CheckOut(call));
   uapi::hl_info_hw_idle idle{};
-  idle.is_idle = 1;
+  const EngineMask busy = call.device.execution() == nullptr ? EngineMask{} : call.device.execution()->BusyEngines();
+  std::ranges::copy(busy, idle.busy_engines_mask_ext);
+  idle.busy_engines_mask = static_cast<uint32_t>(busy[0]);
+  idle.is_idle = std::ranges::all_of(busy, [](uint64_t word) { return word == 0; }) ? 1 : 0;
   return CopyOutStruct(call, idle, IsMisc(call) ? uapi::kMiscHwIdleSize : sizeof(idle));
 }
 
@@ -118,7 +124,11 @@ Status ClkRate(const InfoCall& call) {
                                                     .max_clk_rate_mhz = call.device.board().max_clock_mhz()});
 }
 
-Status ResetCount(const InfoCall& call) { return CopyOutStruct(call, uapi::hl_info_reset_count{}); }
+// Releases are not counted.
+Status ResetCount(const InfoCall& call) {
+  const HlDevice::ResetCount count = call.device.reset_count();
+  return CopyOutStruct(call, uapi::hl_info_reset_count{.hard_reset_cnt = count.hard, .soft_reset_cnt = count.soft});
+}
 
 // time_sync_info().
 Status TimeSync(const InfoCall& call) {
@@ -133,8 +143,21 @@ Status TimeSync(const InfoCall& call) {
   return CopyOutStruct(call, sync, IsMisc(call) ? uapi::kMiscTimeSyncSize : sizeof(sync));
 }
 
-// cs_counters_info(): no command submission was ever dropped.
-Status CsCounters(const InfoCall& call) { return CopyOutStruct(call, uapi::hl_info_cs_counters{}); }
+// cs_counters_info(): pairs of the device's and the context's; a control node has no context.
+Status CsCountersInfo(const InfoCall& call) {
+  uapi::hl_info_cs_counters info{};
+  const auto fill = [&](const CsCounters& counters, size_t at) {
+    for (const std::atomic<uint64_t>* counter :
+         {&counters.out_of_mem_drop_cnt, &counters.parsing_drop_cnt, &counters.queue_full_drop_cnt,
+          &counters.device_in_reset_drop_cnt, &counters.max_cs_in_flight_drop_cnt, &counters.validation_drop_cnt}) {
+      info.counters[at] = counter->load(std::memory_order_relaxed);
+      at += 2;
+    }
+  };
+  fill(call.device.cs_counters(), 0);
+  if (call.file != nullptr) fill(call.file->ctx().cs_counters, 1);
+  return CopyOutStruct(call, info);
+}
 
 Status ClkThrottleReason(const InfoCall& call) { return CopyOutStruct(call, uapi::hl_info_clk_throttle{}); }
 
@@ -190,26 +213,46 @@ Status LastErrOpenDevTime(const InfoCall& call) {
                        uapi::hl_info_last_err_open_dev_time{.timestamp = call.device.open_stats().last_open_ktime_ns});
 }
 
-// Records of errors that never happened: zeros, or in later kernels success that leaves the buffer as it was.
-Status CsTimeoutEvent(const InfoCall& call) { return CopyOutStruct(call, uapi::hl_info_cs_timeout_event{}); }
-Status UndefinedOpcodeEvent(const InfoCall& call) {
-  return CopyOutStruct(call, uapi::hl_info_undefined_opcode_event{});
+// Records of errors (error_capture.h). What never happened is zeros, or in later kernels success that leaves the buffer
+// as it was.
+template <typename T>
+Status RecordOrZeros(const InfoCall& call, const std::optional<T>& record) {
+  return CopyOutStruct(call, record.value_or(T{}));
 }
-Status RazwiEvent(const InfoCall& call) {
-  if (IsMisc(call)) return CopyOutStruct(call, uapi::hl_info_razwi_event_misc{});
-  return CheckOut(call);
-}
-Status PageFaultEvent(const InfoCall& call) { return CheckOut(call); }
-Status UserMappings(const InfoCall& call) {
-  if (call.args.return_pointer == 0) return Err(EINVAL);
-  return {};
+template <typename T>
+Status RecordOrNothing(const InfoCall& call, const std::optional<T>& record) {
+  CW_CHECK(CheckOut(call));
+  if (!record) return {};
+  return CopyOutStruct(call, *record);
 }
 // hw_err_info() and its two neighbours: a short buffer is ENOMEM even when there is nothing to tell.
-Status ErrEvent(const InfoCall& call) {
-  constexpr uint32_t kRecordSize = 16;
+template <typename T>
+Status ErrRecord(const InfoCall& call, const std::optional<T>& record) {
   CW_CHECK(CheckOut(call));
-  if (call.args.return_size < kRecordSize) return Err(ENOMEM);
-  return {};
+  if (call.args.return_size < sizeof(T)) return Err(ENOMEM);
+  return RecordOrNothing(call, record);
+}
+Status CsTimeoutEvent(const InfoCall& call) { return RecordOrZeros(call, call.device.errors().cs_timeout()); }
+Status UndefinedOpcodeEvent(const InfoCall& call) {
+  return RecordOrZeros(call, call.device.errors().undefined_opcode());
+}
+Status RazwiEvent(const InfoCall& call) {
+  if (IsMisc(call)) return RecordOrZeros(call, call.device.errors().razwi_misc());
+  return RecordOrNothing(call, call.device.errors().razwi());
+}
+Status PageFaultEvent(const InfoCall& call) { return RecordOrNothing(call, call.device.errors().page_fault()); }
+Status HwErrEvent(const InfoCall& call) { return ErrRecord(call, call.device.errors().hw_err()); }
+Status FwErrEvent(const InfoCall& call) { return ErrRecord(call, call.device.errors().fw_err()); }
+Status UserEngineErrEvent(const InfoCall& call) { return ErrRecord(call, call.device.errors().user_engine_err()); }
+
+// user_mappings_info(): what was mapped when the recorded page fault came. The count comes back with ENOMEM, too.
+Status UserMappings(const InfoCall& call) {
+  if (call.args.return_pointer == 0) return Err(EINVAL);
+  if (!call.device.errors().page_fault()) return {};
+  const std::vector<uapi::hl_user_mapping> mappings = call.device.errors().user_mappings();
+  call.args.array_size = static_cast<uint32_t>(mappings.size());
+  if (call.args.return_size < mappings.size() * sizeof(mappings[0])) return Err(ENOMEM);
+  return call.task.memory().CopyTo(call.args.return_pointer, std::as_bytes(std::span(mappings)));
 }
 
 Status DevMemAllocPageSizes(const InfoCall& call) {
@@ -244,7 +287,7 @@ constexpr std::array kRows = {
     InfoRow{uapi::kHlInfoClkRate, "CLK_RATE", InfoWhen::kLive, false, ClkRate},
     InfoRow{uapi::kHlInfoResetCount, "RESET_COUNT", InfoWhen::kAlways, false, ResetCount},
     InfoRow{uapi::kHlInfoTimeSync, "TIME_SYNC", InfoWhen::kLive, false, TimeSync},
-    InfoRow{uapi::kHlInfoCsCounters, "CS_COUNTERS", InfoWhen::kAlways, false, CsCounters},
+    InfoRow{uapi::kHlInfoCsCounters, "CS_COUNTERS", InfoWhen::kAlways, false, CsCountersInfo},
     InfoRow{uapi::kHlInfoClkThrottleReason, "CLK_THROTTLE_REASON", InfoWhen::kAlways, false, ClkThrottleReason},
     InfoRow{uapi::kHlInfoSyncManager, "SYNC_MANAGER", InfoWhen::kAlways, false, SyncManager},
     InfoRow{uapi::kHlInfoTotalEnergy, "TOTAL_ENERGY", InfoWhen::kLive, false, TotalEnergy},
@@ -266,9 +309,9 @@ constexpr std::array kRows = {
             UndefinedOpcodeEvent},
     InfoRow{uapi::kHlInfoPageFaultEvent, "PAGE_FAULT_EVENT", InfoWhen::kAlways, true, PageFaultEvent},
     InfoRow{uapi::kHlInfoUserMappings, "USER_MAPPINGS", InfoWhen::kAlways, true, UserMappings},
-    InfoRow{uapi::kHlInfoHwErrEvent, "HW_ERR_EVENT", InfoWhen::kAlways, true, ErrEvent},
-    InfoRow{uapi::kHlInfoFwErrEvent, "FW_ERR_EVENT", InfoWhen::kAlways, true, ErrEvent},
-    InfoRow{uapi::kHlInfoUserEngineErrEvent, "USER_ENGINE_ERR_EVENT", InfoWhen::kAlways, true, ErrEvent},
+    InfoRow{uapi::kHlInfoHwErrEvent, "HW_ERR_EVENT", InfoWhen::kAlways, true, HwErrEvent},
+    InfoRow{uapi::kHlInfoFwErrEvent, "FW_ERR_EVENT", InfoWhen::kAlways, true, FwErrEvent},
+    InfoRow{uapi::kHlInfoUserEngineErrEvent, "USER_ENGINE_ERR_EVENT", InfoWhen::kAlways, true, UserEngineErrEvent},
     InfoRow{uapi::kHlInfoDevSigned, "DEV_SIGNED", InfoWhen::kLive, true, Attestation},
 };
 

@@ -176,7 +176,7 @@ Status AddNodes(kernel::Tree& tree, const NodeNames& names, HlDevice& device) {
   constexpr uint32_t kMode = 0666;  // what the udev rules of the vendor's package give
   CW_CHECK(tree.AddDevice(names.node(), kMode, names.compute.major, names.compute.minor,
                           [&device, numbers = names.compute](kernel::Task& task, uint32_t) {
-                            return device.OpenCompute(task.pid(), numbers.major, numbers.minor);
+                            return device.OpenCompute(task, numbers.major, numbers.minor);
                           }));
   return tree.AddDevice(names.control_node(), kMode, names.control.major, names.control.minor,
                         [&device, numbers = names.control](kernel::Task&, uint32_t) {
