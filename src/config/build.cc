@@ -49,6 +49,23 @@ pci::FunctionSpec NicFunction(const Nic& nic) {
   return function;
 }
 
+// No product either (see NicFunction()): amdgpu's ids would have programs look for that part's engines. Class "display
+// controller, other": no VGA, no screen.
+pci::FunctionSpec GpuFunction(const Gpu& gpu) {
+  pci::FunctionSpec function;
+  function.name = gpu.name;
+  function.at = gpu.at;
+  function.identity = {.vendor = 0x1234,
+                       .device = 0xca06,
+                       .subsystem_vendor = 0x1234,
+                       .subsystem_device = 0xca06,
+                       .revision = 1,
+                       .class_code = 0x038000};
+  function.bars[0] = {.size = gpu.vram, .prefetchable = true};
+  function.link = gpu.link;
+  return function;
+}
+
 }  // namespace
 
 uint64_t HbmBytes(const Accelerator& accelerator) {
@@ -78,6 +95,7 @@ pci::TopologySpec DescribeTopology(const MachineConfig& config) {
   for (const Switch& row : config.switches) spec.switches.push_back({row.name, row.on, row.ports, row.acs, row.link});
   for (const Accelerator& row : config.accelerators) spec.functions.push_back(AcceleratorFunction(row));
   for (const Nic& row : config.nics) spec.functions.push_back(NicFunction(row));
+  for (const Gpu& row : config.gpus) spec.functions.push_back(GpuFunction(row));
   return spec;
 }
 

@@ -27,7 +27,7 @@ size_t Distance(std::string_view a, std::string_view b) {
   return edits[a.size()][b.size()];
 }
 
-enum class Kind { kHostBridge, kRootPort, kSwitch, kSwitchPort, kAccelerator, kNic };
+enum class Kind { kHostBridge, kRootPort, kSwitch, kSwitchPort, kAccelerator, kNic, kGpu };
 
 std::string_view Word(Kind kind) {
   switch (kind) {
@@ -37,6 +37,7 @@ std::string_view Word(Kind kind) {
     case Kind::kSwitchPort: return "switch port";
     case Kind::kAccelerator: return "accelerator";
     case Kind::kNic: return "NIC";
+    case Kind::kGpu: return "GPU";
   }
   return "?";
 }
@@ -62,6 +63,7 @@ class Checker {
     for (const Switch& row : config_.switches) TakePort(row.where_on, "on", "switch", row.name, row.on);
     for (const Accelerator& row : config_.accelerators) TakePort(row.where_on, "at", "accelerator", row.name, row.at);
     for (const Nic& row : config_.nics) TakePort(row.where_on, "at", "NIC", row.name, row.at);
+    for (const Gpu& row : config_.gpus) TakePort(row.where_on, "at", "GPU", row.name, row.at);
     for (const Dangling& row : dangling_) Report(row);
     for (const Switch& row : config_.switches) CheckCircle(row);
     CheckCounts();
@@ -111,6 +113,7 @@ class Checker {
     }
     for (const Accelerator& row : config_.accelerators) Name(row.name, Kind::kAccelerator, row.where);
     for (const Nic& row : config_.nics) Name(row.name, Kind::kNic, row.where);
+    for (const Gpu& row : config_.gpus) Name(row.name, Kind::kGpu, row.where);
   }
 
   // Says what could bear it; called when every other thing has its place, so that "free" is true.
@@ -178,6 +181,9 @@ class Checker {
     if (config_.accelerators.size() > kMaxAccelerators) {
       errors_.Add(config_.accelerators[kMaxAccelerators].where, "{} accelerators; a machine has at most {}",
                   config_.accelerators.size(), kMaxAccelerators);
+    }
+    if (config_.gpus.size() > kMaxGpus) {
+      errors_.Add(config_.gpus[kMaxGpus].where, "{} GPUs; a machine has at most {}", config_.gpus.size(), kMaxGpus);
     }
   }
 

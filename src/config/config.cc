@@ -204,7 +204,8 @@ class Parser {
     }
     const bool hardware = Each(&top, "host_bridge", &Parser::ReadHostBridge) |
                           Each(&top, "root_port", &Parser::ReadRootPort) | Each(&top, "switch", &Parser::ReadSwitch) |
-                          Each(&top, "accelerator", &Parser::ReadAccelerator) | Each(&top, "nic", &Parser::ReadNic);
+                          Each(&top, "accelerator", &Parser::ReadAccelerator) | Each(&top, "nic", &Parser::ReadNic) |
+                          Each(&top, "gpu", &Parser::ReadGpu);
     top.Finish();
     return hardware;
   }
@@ -374,29 +375,38 @@ class Parser {
     const bool gaudi2 = row.type == AcceleratorType::kGaudi2;
     row.hbm_stacks =
         static_cast<uint32_t>(table->Integer("hbm", gaudi2 ? 5 : 4, gaudi2 ? 6 : 4).value_or(gaudi2 ? 6 : 4));
-    row.bar_size = ReadBarSize(table, gaudi2 ? uint64_t{128} << 30 : uint64_t{32} << 30);
+    row.bar_size = ReadBarSize(table, "bar_size", gaudi2 ? uint64_t{128} << 30 : uint64_t{32} << 30);
     row.module_id =
         static_cast<uint32_t>(table->Integer("module_id", 0, int64_t{kMaxAccelerators} - 1).value_or(kNoModuleId));
     ReadLink(table, &row.link);
   }
 
-  uint64_t ReadBarSize(Table* table, uint64_t otherwise) {
+  // All of its memory lies behind the BAR, so it has a BAR's size.
+  void ReadGpu(Table* table) {
+    Gpu& row = config_.gpus.emplace_back();
+    ReadName(table, "GPU", &row.name, &row.where);
+    ReadPlace(table, "at", &row.at, &row.where_on);
+    row.vram = ReadBarSize(table, "vram", row.vram);
+    ReadLink(table, &row.link);
+  }
+
+  uint64_t ReadBarSize(Table* table, std::string_view key, uint64_t otherwise) {
     constexpr uint64_t kSmallest = uint64_t{1} << 26;
     constexpr uint64_t kLargest = uint64_t{1} << 40;
-    const toml::node* node = table->Get("bar_size");
+    const toml::node* node = table->Get(key);
     if (node == nullptr) return otherwise;
     std::optional<uint64_t> size;
     if (const auto* number = node->as_integer()) {
       size = number->get() > 0 ? static_cast<uint64_t>(number->get()) : 0;
     } else if (const auto* text = node->as_string()) {
       size = Size(text->get());
-      if (!size) table->Refuse("bar_size", "is \"{}\"; it is written \"128 GiB\" or as a number of bytes", text->get());
+      if (!size) table->Refuse(key, "is \"{}\"; it is written \"128 GiB\" or as a number of bytes", text->get());
     } else {
-      table->WrongType("bar_size", *node, "a size: \"128 GiB\", or a number of bytes");
+      table->WrongType(key, *node, "a size: \"128 GiB\", or a number of bytes");
     }
     if (!size) return otherwise;
     if (std::has_single_bit(*size) && *size >= kSmallest && *size <= kLargest) return *size;
-    table->Refuse("bar_size", "is {} bytes; a BAR has a power of two, here \"64 MiB\" to \"1 TiB\"", *size);
+    table->Refuse(key, "is {} bytes; a BAR has a power of two, here \"64 MiB\" to \"1 TiB\"", *size);
     return otherwise;
   }
 
@@ -478,6 +488,7 @@ ParseOutcome ParseConfig(std::string_view text, std::string_view file) {
     config.switches = std::move(hardware.switches);
     config.accelerators = std::move(hardware.accelerators);
     config.nics = std::move(hardware.nics);
+    config.gpus = std::move(hardware.gpus);
   }
   Check(&config, &errors);
   if (errors.empty()) {

@@ -5,7 +5,7 @@
 //   [machine]        name, iommu, cpu, memlock
 //   [[host_bridge]]  a root complex           [[root_port]] on = a host bridge
 //   [[switch]]       on = a root port or another switch's port; ports = how many, or their names
-//   [[accelerator]]  at = a port              [[nic]] at = a port
+//   [[accelerator]]  at = a port              [[nic]] at = a port           [[gpu]] at = a port
 //
 // Names are one space: every thing has its own. A switch "sw0" with ports = 2 has the ports "sw0.0" and "sw0.1".
 // A file that names no hardware has the hardware of the default machine. DefaultConfigText() documents every key.
@@ -88,9 +88,19 @@ struct Nic {
   Where where, where_on;
 };
 
+// A GPU of which only the render node is there (drivers/drm).
+struct Gpu {
+  std::string name;
+  std::string at;
+  uint64_t vram = uint64_t{256} << 20;  // bytes, a power of two; all of it behind BAR0
+  pci::Link link;
+  Where where, where_on;
+};
+
 constexpr std::string_view kAutoNetdev = "auto";
 constexpr size_t kMaxNics = 64;
 constexpr size_t kMaxAccelerators = 64;
+constexpr size_t kMaxGpus = 16;
 
 struct MachineConfig {
   std::string name = "default";
@@ -102,6 +112,7 @@ struct MachineConfig {
   std::vector<Switch> switches;
   std::vector<Accelerator> accelerators;
   std::vector<Nic> nics;
+  std::vector<Gpu> gpus;
 };
 
 struct ConfigError {

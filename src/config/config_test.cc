@@ -183,8 +183,8 @@ TEST(Config, ErrorsSayWhereAndWhatToDo) {
     const char* message;
   } cases[] = {
       {"no TOML", "[machine\n", "1:9", "expected ']'"},
-      {"unknown table", std::string(kSmall) + "[[gpu]]\n", "18:3",
-       "the file has no key \"gpu\"; known are: machine, host_bridge"},
+      {"unknown table", std::string(kSmall) + "[[fpga]]\n", "18:3",
+       "the file has no key \"fpga\"; known are: machine, host_bridge"},
       {"unknown table, a slip", std::string(kSmall) + "[[nics]]\n", "18:3", "did you mean \"nic\"?"},
       {"unknown key", Replace("ports = 3", "ports = 3\nprots = 3"), "12:1",
        "the switch \"sw0\" has no key \"prots\"; did you mean \"ports\"?"},

@@ -72,6 +72,14 @@ capabilities = { dmabuf = true, atomics = true }
 [[nic]]
 name = "rxe1"
 at = "sw1.1"
+
+# A GPU, of which only the render node is there (/dev/dri/renderD128, driver amdgpu): device memory to take, map and
+# share as dma-bufs. The built-in machine has none, so that programs that look for a GPU do not find one they cannot
+# use. It needs a port: ports = 3 above.
+# [[gpu]]
+# name = "gpu0"
+# at = "sw0.2"
+# vram = "256 MiB"       # a power of two
 )";
 }
 

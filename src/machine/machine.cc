@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "devices/roce_nic/nic.h"
+#include "drivers/drm/driver.h"
 #include "drivers/habanalabs/driver.h"
 #include "drivers/infiniband/driver.h"
 #include "ipc/channel.h"
@@ -130,6 +131,7 @@ struct Machine::Parts {
   std::optional<kernel::FileTable> files;
   std::optional<roce::NicDevices> nics;
   std::optional<habanalabs::Driver> habanalabs;
+  std::optional<drm::Driver> drm;
   std::unique_ptr<infiniband::Driver> infiniband;
   std::optional<kernel::Syscalls> syscalls;
   std::unique_ptr<kernel::Server> server;
@@ -166,7 +168,9 @@ Status Machine::Parts::AddDevices() {
   const auto driver_of = [this](const pci::Function& function) {
     const bool accelerator = std::ranges::find(config.accelerators, function.name(), &config::Accelerator::name) !=
                              config.accelerators.end();
-    return accelerator ? "habanalabs" : "";
+    if (accelerator) return "habanalabs";
+    const bool gpu = std::ranges::find(config.gpus, function.name(), &config::Gpu::name) != config.gpus.end();
+    return gpu ? "amdgpu" : "";
   };
   CW_CHECK(FillPciTree(*tree, *topology, driver_of));
 
@@ -177,6 +181,11 @@ Status Machine::Parts::AddDevices() {
                                     .module_id = accelerator.module_id,
                                     .serial = fmt::format("CW{:06}", accelerator.module_id)},
                                    *topology->FindFunction(accelerator.name)));
+  }
+
+  drm.emplace(*tree, *bus, memories, refusals);
+  for (const config::Gpu& gpu : config.gpus) {
+    CW_CHECK(drm->AddDevice(gpu.vram, *topology->FindFunction(gpu.name)));
   }
 
   infiniband::Config nic_config;
@@ -216,7 +225,8 @@ Status Machine::Parts::StartServing() {
                                   .bus = *bus,
                                   .nics = *nics,
                                   .habanalabs = *habanalabs,
-                                  .infiniband = *infiniband});
+                                  .infiniband = *infiniband,
+                                  .drm = *drm});
   handlers["down"] = [this] {
     const uint64_t one = 1;
     (void)!::write(stop.get(), &one, sizeof(one));

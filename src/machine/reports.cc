@@ -102,8 +102,17 @@ Json Ps(const ReportSources& s) {
                             {"resident_bytes", device.hbm_resident},
                             {"dmabufs", device.dmabufs}});
   }
+  Json gpus = Json::array();
+  for (const auto& device : s.drm.Report()) {
+    gpus.push_back({{"name", device.name},
+                    {"at", device.bdf},
+                    {"node", device.node},
+                    {"used_bytes", device.used_bytes},
+                    {"memory_bytes", device.vram_bytes}});
+  }
   return {{"pid", ::getpid()},        {"resident_bytes", ResidentBytes()},       {"programs", std::move(programs)},
-          {"files", std::move(open)}, {"accelerators", std::move(accelerators)}, {"nics", Nics(s)}};
+          {"files", std::move(open)}, {"accelerators", std::move(accelerators)}, {"nics", Nics(s)},
+          {"gpus", std::move(gpus)}};
 }
 
 Json Hops(const std::vector<pci::Hop>& hops) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "devices/roce_nic/nic.h"
+#include "drivers/drm/driver.h"
 #include "drivers/habanalabs/driver.h"
 #include "drivers/infiniband/driver.h"
 #include "ipc/memory_table.h"
@@ -29,6 +30,7 @@ struct ReportSources {
   const roce::NicDevices& nics;
   const habanalabs::Driver& habanalabs;
   const infiniband::Driver& infiniband;
+  const drm::Driver& drm;
 };
 
 // Every op but "down".
