@@ -433,11 +433,12 @@ class Parser {
     if (const toml::node* node = table->Get("capabilities")) {
       if (const toml::table* inner = node->as_table()) {
         Table capabilities(*inner, fmt::format("capabilities of the NIC \"{}\"", row.name), &errors_);
-        row.capabilities.dmabuf = capabilities.Bool("dmabuf").value_or(true);
-        row.capabilities.atomics = capabilities.Bool("atomics").value_or(true);
+        for (const NicCapabilityName& known : NicCapabilityNames()) {
+          row.capabilities.*known.member = capabilities.Bool(known.name).value_or(true);
+        }
         capabilities.Finish();
       } else {
-        table->WrongType("capabilities", *node, "a table: { dmabuf = true, atomics = true }");
+        table->WrongType("capabilities", *node, "a table: { dmabuf = true, srq = false }");
       }
     }
     ReadLink(table, &row.link);
@@ -456,6 +457,25 @@ bool IsMachineName(std::string_view name) {
   return std::all_of(name.begin(), name.end(), [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
   });
+}
+
+std::span<const NicCapabilityName> NicCapabilityNames() {
+  using Has = NicCapabilities;
+  static constexpr NicCapabilityName kNames[] = {
+      {"uc", &Has::uc},
+      {"ud", &Has::ud},
+      {"multicast", &Has::multicast},
+      {"srq", &Has::srq},
+      {"mw", &Has::mw},
+      {"rereg_mr", &Has::rereg_mr},
+      {"resize_cq", &Has::resize_cq},
+      {"atomics", &Has::atomics},
+      {"atomic_write", &Has::atomic_write},
+      {"flush", &Has::flush},
+      {"odp", &Has::odp},
+      {"dmabuf", &Has::dmabuf},
+  };
+  return kNames;
 }
 
 std::string_view ToString(Memlock memlock) { return memlock == Memlock::kEnforce ? "enforce" : "ignore"; }

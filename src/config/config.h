@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -73,10 +74,26 @@ struct Accelerator {
   Where where, where_on;
 };
 
+// What the NIC has; each can be switched off, so that a program's other ways can be tried.
 struct NicCapabilities {
-  bool dmabuf = true;   // ibv_reg_dmabuf_mr()
-  bool atomics = true;  // IB_ATOMIC_HCA; false: IB_ATOMIC_NONE
+  bool uc = true;            // unreliable connections
+  bool ud = true;            // datagrams, and address handles
+  bool multicast = true;     // UD queue pairs in multicast groups
+  bool srq = true;           // shared receive queues
+  bool mw = true;            // memory windows
+  bool rereg_mr = true;      // changing a region's PD and access
+  bool resize_cq = true;     // resizing completion queues
+  bool atomics = true;       // IB_ATOMIC_HCA; false: IB_ATOMIC_NONE
+  bool atomic_write = true;  // IB_DEVICE_ATOMIC_WRITE
+  bool flush = true;         // IB_DEVICE_FLUSH_GLOBAL, IB_DEVICE_FLUSH_PERSISTENT
+  bool odp = true;           // on-demand registration and advice
+  bool dmabuf = true;        // ibv_reg_dmabuf_mr()
 };
+struct NicCapabilityName {
+  std::string_view name;
+  bool NicCapabilities::*member;
+};
+std::span<const NicCapabilityName> NicCapabilityNames();  // each key of `capabilities`
 
 struct Nic {
   std::string name;  // the RDMA device's name: rxe0

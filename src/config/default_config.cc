@@ -67,7 +67,19 @@ name = "rxe0"
 at = "sw0.1"
 netdev = "auto"          # whose addresses it takes: the first interface that is up, else lo; or a name: "eth0"
 # mac = "02:ca:05:00:00:01"  # by default made from the names
-capabilities = { dmabuf = true, atomics = true }
+# What it has; what is false, it answers as a NIC that never had it. All are true unless the file says otherwise:
+#   uc, ud         unreliable connections; datagrams and address handles
+#   multicast      UD queue pairs in multicast groups (needs ud)
+#   srq            shared receive queues
+#   mw             memory windows
+#   rereg_mr       changing a region's protection domain and access
+#   resize_cq      resizing completion queues
+#   atomics        compare and swap, fetch and add
+#   atomic_write   writes of 8 bytes that are atomic
+#   flush          RDMA FLUSH
+#   odp            on-demand registration (IBV_ACCESS_ON_DEMAND) and advice
+#   dmabuf         registering dma-bufs
+capabilities = { dmabuf = true, atomics = true, srq = true }
 
 [[nic]]
 name = "rxe1"

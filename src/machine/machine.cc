@@ -99,6 +99,21 @@ habanalabs::Flavour ToDriver(config::Flavour flavour) {
   return habanalabs::Flavour::kAccel;
 }
 
+infiniband::Capabilities ToDriver(const config::NicCapabilities& has) {
+  return {.uc = has.uc,
+          .ud = has.ud,
+          .multicast = has.multicast,
+          .srq = has.srq,
+          .mw = has.mw,
+          .rereg_mr = has.rereg_mr,
+          .resize_cq = has.resize_cq,
+          .atomics = has.atomics,
+          .atomic_write = has.atomic_write,
+          .flush = has.flush,
+          .odp = has.odp,
+          .dmabuf = has.dmabuf};
+}
+
 infiniband::Mac ToMac(uint64_t value) {
   infiniband::Mac mac;
   for (size_t i = 0; i < mac.size(); ++i) mac[i] = static_cast<uint8_t>(value >> (8 * (mac.size() - 1 - i)));
@@ -195,8 +210,7 @@ Status Machine::Parts::AddDevices() {
                                .function = topology->FindFunction(nic.name),
                                .netdev = nic.netdev,
                                .mac = ToMac(config::NicMac(config, nic)),
-                               .dmabuf = nic.capabilities.dmabuf,
-                               .atomics = nic.capabilities.atomics});
+                               .capabilities = ToDriver(nic.capabilities)});
   }
   CW_TRY(infiniband, infiniband::Driver::Create(*tree, *nics, *bus, *files, nic_config));
   return {};

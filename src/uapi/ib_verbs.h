@@ -188,6 +188,18 @@ struct ib_uverbs_odp_caps {
   uint32_t ud_odp_caps;
   uint32_t reserved;
 };
+// ib_verbs.h of the kernel and of libibverbs (IBV_ODP_*).
+enum ib_odp_general_cap_bits : uint64_t { IB_ODP_SUPPORT = 1 << 0, IB_ODP_SUPPORT_IMPLICIT = 1 << 1 };
+enum ib_odp_transport_cap_bits : uint32_t {
+  IB_ODP_SUPPORT_SEND = 1u << 0,
+  IB_ODP_SUPPORT_RECV = 1u << 1,
+  IB_ODP_SUPPORT_WRITE = 1u << 2,
+  IB_ODP_SUPPORT_READ = 1u << 3,
+  IB_ODP_SUPPORT_ATOMIC = 1u << 4,
+  IB_ODP_SUPPORT_SRQ_RECV = 1u << 5,
+  IB_ODP_SUPPORT_FLUSH = 1u << 6,
+  IB_ODP_SUPPORT_ATOMIC_WRITE = 1u << 7,
+};
 struct ib_uverbs_rss_caps {
   uint32_t supported_qpts;
   uint32_t max_rwq_indirection_tables;
@@ -294,6 +306,12 @@ struct ib_uverbs_rereg_mr_resp {
   uint32_t lkey;
   uint32_t rkey;
 };
+enum ib_mr_rereg_flags : uint32_t {
+  IB_MR_REREG_TRANS = 1u << 0,
+  IB_MR_REREG_PD = 1u << 1,
+  IB_MR_REREG_ACCESS = 1u << 2,
+};
+enum ib_mw_type : uint8_t { IB_MW_TYPE_1 = 1, IB_MW_TYPE_2 = 2 };
 struct ib_uverbs_dereg_mr {
   uint32_t mr_handle;
 };
@@ -625,6 +643,8 @@ struct ib_uverbs_attach_mcast {
   uint16_t mlid;
   uint16_t reserved;
 };
+enum ib_uverbs_srq_type : uint32_t { IB_UVERBS_SRQT_BASIC, IB_UVERBS_SRQT_XRC, IB_UVERBS_SRQT_TM };
+enum ib_srq_attr_mask : uint32_t { IB_SRQ_MAX_WR = 1u << 0, IB_SRQ_LIMIT = 1u << 1 };
 struct ib_uverbs_create_srq {
   uint64_t response;
   uint64_t user_handle;

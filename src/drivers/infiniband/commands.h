@@ -68,11 +68,12 @@ struct WriteCommand {
   bool has_udata;          // what follows the core request is the driver's
   bool needs_context;      // EINVAL before GET_CONTEXT
   Status (*handler)(Command&);
+  Capability capability = nullptr;  // what a device must have for the command to exist
 };
 
 std::span<const WriteCommand> WriteCommands();
-// uapi_get_method(). errors: EINVAL reserved bits; EOPNOTSUPP none such.
-Result<const WriteCommand*> FindWriteCommand(uint32_t command);
+// uapi_get_method(). errors: EINVAL reserved bits; EOPNOTSUPP none such, or not on this device.
+Result<const WriteCommand*> FindWriteCommand(const IbDevice& device, uint32_t command);
 
 // ---- handlers, by file
 // context.cc
@@ -85,7 +86,20 @@ Status CreateCompChannelCommand(Command&);
 Status AllocPdCommand(Command&);
 Status DeallocPdCommand(Command&);
 Status RegMrCommand(Command&);
+Status ReregMrCommand(Command&);
 Status DeregMrCommand(Command&);
+// memory_window.cc
+Status AllocMwCommand(Command&);
+Status DeallocMwCommand(Command&);
+// ah.cc
+Status CreateAhCommand(Command&);
+Status DestroyAhCommand(Command&);
+// srq.cc
+Status CreateSrqCommand(Command&);
+Status CreateXsrqCommand(Command&);
+Status ModifySrqCommand(Command&);
+Status QuerySrqCommand(Command&);
+Status DestroySrqCommand(Command&);
 // cq.cc
 Status CreateCqCommand(Command&);
 Status ExCreateCqCommand(Command&);
@@ -100,5 +114,7 @@ Status ModifyQpCommand(Command&);
 Status ExModifyQpCommand(Command&);
 Status DestroyQpCommand(Command&);
 Status PostSendCommand(Command&);
+Status AttachMcastCommand(Command&);
+Status DetachMcastCommand(Command&);
 
 }  // namespace causeway::infiniband

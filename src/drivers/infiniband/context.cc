@@ -45,7 +45,8 @@ Status ExQueryDeviceCommand(Command& command) {
   ib_uverbs_ex_query_device_resp response = {};
   response.base = command.file.device().QueryDevice();
   response.response_length = static_cast<uint32_t>(std::min(command.out_len, sizeof(response)));
-  response.device_cap_flags_ex = response.base.device_cap_flags;
+  response.odp_caps = command.file.device().OdpCaps();
+  response.device_cap_flags_ex = command.file.device().DeviceCapFlags();
   return command.Respond(response);
 }
 

@@ -14,6 +14,12 @@ Mac MadeUpMac(uint32_t number) {
   return {0x02, 0xca, 0x05, 0xe0, static_cast<uint8_t>(number >> 8), static_cast<uint8_t>(number)};
 }
 
+// Only UD queue pairs can be in a multicast group.
+NicConfig Consistent(NicConfig config) {
+  if (!config.capabilities.ud) config.capabilities.multicast = false;
+  return config;
+}
+
 uint32_t PossibleCpus() {
   const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
   return cpus > 0 ? static_cast<uint32_t>(cpus) : 1;
@@ -37,6 +43,16 @@ void EventRouter::AddQp(uint32_t qpn, Sink sink) {
 void EventRouter::RemoveQp(uint32_t qpn) {
   std::unique_lock lock(mutex_);
   const auto gone = qps_.extract(qpn);
+  lock.unlock();
+}
+
+void EventRouter::AddSrq(uint32_t srq, Sink sink) {
+  const std::lock_guard lock(mutex_);
+  srqs_.insert_or_assign(srq, std::move(sink));
+}
+void EventRouter::RemoveSrq(uint32_t srq) {
+  std::unique_lock lock(mutex_);
+  const auto gone = srqs_.extract(srq);
   lock.unlock();
 }
 
@@ -67,6 +83,14 @@ void EventRouter::QpEvent(uint32_t qpn, roce::QpEvent event) {
     case roce::QpEvent::kSqDrained: return Raise(sink, uapi::IB_EVENT_SQ_DRAINED);
     case roce::QpEvent::kLastWqeReached: return Raise(sink, uapi::IB_EVENT_QP_LAST_WQE_REACHED);
   }
+}
+
+void EventRouter::SrqLimit(uint32_t srq) {
+  std::unique_lock lock(mutex_);
+  const auto it = srqs_.find(srq);
+  const Sink sink = it == srqs_.end() ? Sink{} : it->second;
+  lock.unlock();
+  Raise(sink, uapi::IB_EVENT_SRQ_LIMIT_REACHED);
 }
 
 IbCore::IbCore(roce::NicDevices& nics, pci::Bus& bus, kernel::Readiness& readiness, const Config& config)
@@ -123,7 +147,7 @@ void IbCore::UnpinPages(pid_t pid, uint64_t pages) {
 
 IbDevice::IbDevice(IbCore& core, const NicConfig& config, uint32_t number, NetDevice netdev)
     : core_(core),
-      config_(config),
+      config_(Consistent(config)),
       number_(number),
       nic_(core.nics().AddNic()),
       mac_(config.mac.value_or(MadeUpMac(number))),
@@ -139,6 +163,39 @@ void IbDevice::RemoveFile(UverbsFile* file) {
   std::erase(files_, file);
 }
 
+// rxe_init_device_param() of linux v6.12: RXE_DEVICE_CAP_FLAGS.
+uint64_t IbDevice::DeviceCapFlags() const {
+  constexpr uint64_t kUdAvPortEnforce = 1u << 6, kSrqResize = 1u << 13, kMemWindow = 1u << 17;
+  constexpr uint64_t kMemWindowType2b = 1u << 24;
+  constexpr uint64_t kFlushGlobal = uint64_t{1} << 38, kFlushPersistent = uint64_t{1} << 39;
+  constexpr uint64_t kAtomicWrite = uint64_t{1} << 40;
+  uint64_t flags = 0x1c001223c76;
+  if (!Has(&Capabilities::ud)) flags &= ~kUdAvPortEnforce;
+  if (!Has(&Capabilities::srq)) flags &= ~kSrqResize;
+  if (!Has(&Capabilities::mw)) flags &= ~(kMemWindow | kMemWindowType2b);
+  if (!Has(&Capabilities::flush)) flags &= ~(kFlushGlobal | kFlushPersistent);
+  if (!Has(&Capabilities::atomic_write)) flags &= ~kAtomicWrite;
+  return flags;
+}
+
+// rxe_init_device_param() of kernels later than 6.12, without IB_ODP_SUPPORT_IMPLICIT.
+uapi::ib_uverbs_odp_caps IbDevice::OdpCaps() const {
+  using namespace uapi;
+  ib_uverbs_odp_caps caps = {};
+  if (!Has(&Capabilities::odp)) return caps;
+  caps.general_caps = IB_ODP_SUPPORT;
+  caps.rc_odp_caps = IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ;
+  if (Has(&Capabilities::atomics)) caps.rc_odp_caps |= IB_ODP_SUPPORT_ATOMIC;
+  if (Has(&Capabilities::flush)) caps.rc_odp_caps |= IB_ODP_SUPPORT_FLUSH;
+  if (Has(&Capabilities::atomic_write)) caps.rc_odp_caps |= IB_ODP_SUPPORT_ATOMIC_WRITE;
+  if (Has(&Capabilities::ud)) caps.ud_odp_caps = IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV;
+  if (Has(&Capabilities::srq)) {
+    caps.rc_odp_caps |= IB_ODP_SUPPORT_SRQ_RECV;
+    if (caps.ud_odp_caps != 0) caps.ud_odp_caps |= IB_ODP_SUPPORT_SRQ_RECV;
+  }
+  return caps;
+}
+
 // rxe.c rxe_init_device_param(), linux v6.1.
 uapi::ib_uverbs_query_device_resp IbDevice::QueryDevice() const {
   uapi::ib_uverbs_query_device_resp attr = {};
@@ -150,7 +207,7 @@ uapi::ib_uverbs_query_device_resp IbDevice::QueryDevice() const {
   attr.vendor_id = 0xffffff;
   attr.max_qp = 1048560;
   attr.max_qp_wr = kMaxQpWr;
-  attr.device_cap_flags = 0x01223c76;
+  attr.device_cap_flags = static_cast<uint32_t>(DeviceCapFlags());
   attr.max_sge = kMaxSge;
   attr.max_sge_rd = kMaxSge;
   attr.max_cq = 1048576;
@@ -160,15 +217,19 @@ uapi::ib_uverbs_query_device_resp IbDevice::QueryDevice() const {
   attr.max_qp_rd_atom = kMaxQpRdAtom;
   attr.max_res_rd_atom = 258048;
   attr.max_qp_init_rd_atom = kMaxQpRdAtom;
-  attr.atomic_cap = config_.atomics ? 1 : 0;
-  attr.max_mw = 524287;
-  attr.max_mcast_grp = 8192;
-  attr.max_mcast_qp_attach = 56;
-  attr.max_total_mcast_qp_attach = 458752;
-  attr.max_ah = 32767;
-  attr.max_srq = 917503;
-  attr.max_srq_wr = 1048576;
-  attr.max_srq_sge = 27;
+  attr.atomic_cap = Has(&Capabilities::atomics) ? 1 : 0;
+  if (Has(&Capabilities::mw)) attr.max_mw = 524287;
+  if (Has(&Capabilities::multicast)) {
+    attr.max_mcast_grp = 8192;
+    attr.max_mcast_qp_attach = 56;
+    attr.max_total_mcast_qp_attach = 458752;
+  }
+  if (Has(&Capabilities::ud)) attr.max_ah = 32767;
+  if (Has(&Capabilities::srq)) {
+    attr.max_srq = 917503;
+    attr.max_srq_wr = kMaxSrqWr;
+    attr.max_srq_sge = kMaxSrqSge;
+  }
   attr.max_pkeys = 64;
   attr.local_ca_ack_delay = 15;
   attr.phys_port_cnt = 1;

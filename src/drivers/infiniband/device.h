@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "devices/roce_nic/nic.h"
+#include "drivers/infiniband/capabilities.h"
+#include "drivers/infiniband/dmabuf_import.h"
 #include "drivers/infiniband/event_file.h"
 #include "drivers/infiniband/gid_table.h"
 #include "drivers/infiniband/rings.h"
@@ -32,8 +34,7 @@ struct NicConfig {
   std::string netdev = "auto";              // FindNetDevice()
   std::optional<Mac> mac;                   // by default made up, one for each NIC
   uint32_t speed_mbps = 100000;             // link speed that the port reports
-  bool dmabuf = true;                       // ibv_reg_dmabuf_mr()
-  bool atomics = true;                      // IB_ATOMIC_HCA, else IB_ATOMIC_NONE
+  Capabilities capabilities;
 };
 
 struct Config {
@@ -58,17 +59,21 @@ class EventRouter {
   void RemoveCq(uint32_t cq);
   void AddQp(uint32_t qpn, Sink sink);
   void RemoveQp(uint32_t qpn);
+  void AddSrq(uint32_t srq, Sink sink);
+  void RemoveSrq(uint32_t srq);
 
   // Runs on: the NIC thread.
   void Completion(uint32_t cq);
   void CqError(uint32_t cq);
   void QpEvent(uint32_t qpn, roce::QpEvent event);
+  void SrqLimit(uint32_t srq);
 
  private:
   static void Raise(const Sink& sink, uint32_t event_type);
   std::mutex mutex_;  // never held while an event file is told
   std::unordered_map<uint32_t, CqSinks> cqs_;
   std::unordered_map<uint32_t, Sink> qps_;
+  std::unordered_map<uint32_t, Sink> srqs_;
 };
 
 class IbDevice;
@@ -81,6 +86,7 @@ class IbCore {
   roce::NicDevices& nics() { return nics_; }
   pci::Bus& bus() { return bus_; }
   kernel::Readiness& readiness() { return readiness_; }
+  RemapThread& remap() { return remap_; }
   EventRouter& events() { return *events_; }
   const std::shared_ptr<EventRouter>& shared_events() const { return events_; }
   bool enforce_memlock() const { return enforce_memlock_; }
@@ -111,6 +117,8 @@ class IbCore {
   std::vector<std::unique_ptr<IbDevice>> devices_;  // fixed before the first open
   std::atomic<uint64_t> next_serial_{1};
 
+  RemapThread remap_;
+
   std::mutex resolve_mutex_;
   std::condition_variable resolve_done_;  // told when the machine goes down: nobody waits on
   bool stopping_ = false;
@@ -129,6 +137,8 @@ class IbDevice {
   uint32_t number() const { return number_; }
   uint32_t nic() const { return nic_; }
   const NicConfig& config() const { return config_; }
+  // `capability` may be nullptr: something that every device has.
+  bool Has(Capability capability) const { return capability == nullptr || config_.capabilities.*capability; }
   const pci::Function& function() const { return *config_.function; }
   const NetDevice& netdev() const { return netdev_; }
   const Mac& mac() const { return mac_; }
@@ -140,6 +150,8 @@ class IbDevice {
   uint8_t active_mtu() const { return ActiveMtu(netdev_.mtu); }
   // rxe_query_device(), rxe_query_port() in the form of the uAPI.
   uapi::ib_uverbs_query_device_resp QueryDevice() const;
+  uint64_t DeviceCapFlags() const;  // those that QUERY_DEVICE has no room for too
+  uapi::ib_uverbs_odp_caps OdpCaps() const;
   uapi::ib_uverbs_query_port_resp QueryPort() const;
 
   // Open files, for reports.
@@ -170,6 +182,9 @@ constexpr uint32_t kMaxSge = 32;
 constexpr uint32_t kMaxInlineData = 512;
 constexpr uint32_t kMaxCqe = 32767;
 constexpr uint32_t kMaxQpRdAtom = 128;
+constexpr uint32_t kMaxSrqWr = 1048576;
+constexpr uint32_t kMaxSrqSge = 27;
+constexpr uint8_t kPort = 1;    // the only one
 constexpr uint8_t kMaxMtu = 5;  // IB_MTU_4096
 
 }  // namespace causeway::infiniband

@@ -28,7 +28,8 @@ Result<std::unique_ptr<Driver>> Driver::Create(kernel::Tree& tree, roce::NicDevi
   const std::shared_ptr<EventRouter> events = core->shared_events();
   nics.SetInterrupts({.completion = [events](uint32_t cq) { events->Completion(cq); },
                       .cq_error = [events](uint32_t cq) { events->CqError(cq); },
-                      .qp = [events](uint32_t qpn, roce::QpEvent event) { events->QpEvent(qpn, event); }});
+                      .qp = [events](uint32_t qpn, roce::QpEvent event) { events->QpEvent(qpn, event); },
+                      .srq_limit = [events](uint32_t srq) { events->SrqLimit(srq); }});
   return std::unique_ptr<Driver>(new Driver(std::move(core)));
 }
 

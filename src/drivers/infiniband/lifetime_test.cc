@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What lives how long: rings and their mappings (specs: verbs 4.1), events and their counts (2.5, 7), everything at
-// close (2.4), and memory regions over dma-bufs (6.1).
+// close (2.4).
 #include <thread>
 
-#include "dmabuf/fake_exporter.h"
 #include "drivers/infiniband/cq.h"
 #include "drivers/infiniband/memory.h"
 #include "drivers/infiniband/test_bench.h"
@@ -187,123 +186,6 @@ TEST_F(Lifetime, LockedMemoryIsAccountedPerProcess) {
   core.UnpinPages(1, 6);
   EXPECT_TRUE(core.PinPages(1, 10, 10));
   EXPECT_EQ(core.PinPages(1, ~uint64_t{0}, ~uint64_t{0} - 1).error(), Errno(ENOMEM));
-}
-
-// ---- dma-buf
-
-class DmaBufMr : public Lifetime {
- protected:
-  DmaBufMr() : state_(std::make_shared<dmabuf::FakeExporterState>()) {
-    state_->base = topology_->FindFunction("gaudi0")->bar(4).base;
-    pd_ = AllocPd();
-  }
-  int Export(bool is_dynamic = false) {
-    auto dmabuf = dmabuf::DmaBuf::Export({.exporter_name = "fake",
-                                          .size = 4 * kPageSize,
-                                          .ops = std::make_unique<dmabuf::FakeExporter>(state_, is_dynamic),
-                                          .function = topology_->FindFunction("gaudi0")});
-    return *task_.InstallFile(*dmabuf, 0);
-  }
-  int Register(int fd, uint64_t offset = 0, uint64_t length = 4 * kPageSize, uint64_t iova = 0,
-               uint32_t access = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE, uint32_t pd = 0) {
-    const int result = Ioctl(
-        UVERBS_OBJECT_MR, UVERBS_METHOD_REG_DMABUF_MR,
-        {Attr(UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0, 0), Attr(UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, pd),
-         Attr(UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, offset), Attr(UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, length),
-         Attr(UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, iova),
-         Attr(UVERBS_ATTR_REG_DMABUF_MR_FD, 4, static_cast<uint32_t>(fd)),
-         Attr(UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, access), Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, kOut),
-         Attr(UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, kOut + 4)});
-    handle_ = static_cast<uint32_t>(AttrAfter(0).data);
-    return result;
-  }
-  int Dereg() { return Plain(IB_USER_VERBS_CMD_DEREG_MR, ib_uverbs_dereg_mr{handle_}, 0); }
-  std::shared_ptr<dmabuf::FakeExporterState> state_;
-  uint32_t pd_ = 0, handle_ = 0;
-};
-
-TEST_F(DmaBufMr, ErrnoTable) {  // 6.1, in its order
-  const int fd = Export();
-  const int channel = CreateChannel();
-  constexpr uint32_t kAll = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE |
-                            IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_RELAXED_ORDERING;
-  const struct {
-    const char* name;
-    int fd;
-    uint64_t offset, length, iova;
-    uint32_t access, pd;
-    int want;
-  } cases[] = {
-      {"good", fd, 0, 4 * kPageSize, 0, kAll, pd_, 0},
-      {"part, at its own address", fd, kPageSize + 8, 100, 0x7008, kAll, pd_, 0},
-      {"no such PD", fd, 0, kPageSize, 0, kAll, 99, ENOENT},
-      {"low bits differ", fd, 8, 100, 0x7000, kAll, pd_, EINVAL},
-      {"on demand", fd, 0, kPageSize, 0, IB_ACCESS_ON_DEMAND, pd_, EINVAL},
-      {"memory windows", fd, 0, kPageSize, 0, kAll | IB_ACCESS_MW_BIND, pd_, EINVAL},
-      {"zero based", fd, 0, kPageSize, 0, kAll | IB_ZERO_BASED, pd_, EINVAL},
-      {"huge pages", fd, 0, kPageSize, 0, kAll | IB_ACCESS_HUGETLB, pd_, EINVAL},
-      {"remote write alone", fd, 0, kPageSize, 0, IB_ACCESS_REMOTE_WRITE, pd_, EINVAL},
-      {"flags before the descriptor", -1, 0, kPageSize, 0, IB_ACCESS_REMOTE_WRITE, pd_, EINVAL},
-      {"wraps", fd, kPageSize, ~uint64_t{0}, 0, kAll, pd_, EINVAL},
-      {"no such descriptor", 999, 0, kPageSize, 0, kAll, pd_, EBADF},
-      {"UCX's probe", -1, 0, kPageSize, 0, kAll, pd_, EBADF},
-      {"not a dma-buf", channel, 0, kPageSize, 0, kAll, pd_, EINVAL},
-      {"past the end", fd, kPageSize, 4 * kPageSize, 0, kAll, pd_, EINVAL},
-      {"no pages", fd, 0, 0, 0, kAll, pd_, EINVAL},
-  };
-  for (const auto& c : cases) {
-    SCOPED_TRACE(c.name);
-    EXPECT_EQ(Register(c.fd, c.offset, c.length, c.iova, c.access, c.pd), c.want);
-    if (c.want != 0) continue;
-    EXPECT_EQ(Peek<uint32_t>(kOut), Peek<uint32_t>(kOut + 4));
-    EXPECT_EQ(state_->attached, 1);
-    EXPECT_EQ(state_->mapped, 1);
-    EXPECT_EQ(Dereg(), 0);
-    EXPECT_EQ(state_->attached, 0);
-    EXPECT_EQ(state_->mapped, 0);
-  }
-  task_.host_files.emplace(50, UniqueFd(::dup(0)));
-  EXPECT_EQ(Register(50), EINVAL);  // a file of the host
-  EXPECT_EQ(state_->attached, 0);
-}
-
-TEST_F(DmaBufMr, TheExportersErrnoGoesOut) {
-  state_->attach_errno = EPERM;
-  EXPECT_EQ(Register(Export()), EPERM);
-  state_->attach_errno = 0;
-  state_->map_errno = EREMOTEIO;
-  EXPECT_EQ(Register(Export()), EREMOTEIO);
-  state_->map_errno = 0;
-  state_->pin_errno = EBUSY;
-  EXPECT_EQ(Register(Export(true)), EBUSY);
-  EXPECT_EQ(state_->attached, 0);
-  EXPECT_EQ(state_->mapped, 0);
-}
-
-TEST_F(DmaBufMr, ADynamicExporterIsPinnedUntilDereg) {
-  ASSERT_EQ(Register(Export(true)), 0);
-  EXPECT_EQ(state_->pinned, 1);
-  EXPECT_EQ(Dereg(), 0);
-  EXPECT_EQ(state_->pinned, 0);
-}
-
-TEST_F(DmaBufMr, TheRegionKeepsTheBufferAfterItsDescriptorIsClosed) {
-  const int fd = Export();
-  ASSERT_EQ(Register(fd), 0);
-  task_.Close(fd);
-  EXPECT_TRUE(state_->alive);
-  file_.Reset();
-  EXPECT_FALSE(state_->alive);
-}
-
-TEST_F(DmaBufMr, TheNicGetsBusAddressesAndTheRoute) {
-  ASSERT_EQ(Register(Export(), kPageSize, 2 * kPageSize, 0x5000), 0);
-  const roce::MrEntry& entry = nics_->mr(Peek<uint32_t>(kOut) >> 8);
-  EXPECT_EQ(entry.kind, roce::kMrBus);
-  EXPECT_EQ(entry.iova, 0x5000u);
-  EXPECT_EQ(entry.length, 2 * kPageSize);
-  EXPECT_FALSE(bus_->CrossesHostMemory(entry.route));
-  EXPECT_EQ(bus_->DescribeTarget(entry.route), "gaudi0");
 }
 
 }  // namespace

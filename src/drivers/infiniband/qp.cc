@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 
+#include "drivers/infiniband/address.h"
 #include "drivers/infiniband/qp_state.h"
 
 namespace causeway::infiniband {
@@ -14,25 +15,25 @@ namespace {
 
 using namespace uapi;
 
-constexpr uint8_t kPort = 1;
 constexpr uint32_t kPsnMask = 0xffffff;
 constexpr uint32_t kQkeyPrivileged = 0x80000000;  // IB_QP_SET_QKEY
-constexpr uint8_t kRouteHopLimit = 64;            // the system's default TTL: core overwrites what the client gave
 
-// rxe_qp_chk_init(), rxe_qp_chk_cap(). One row per type that rxe has; a type that this version lacks is refused there
-// as a type rxe lacks is.
-constexpr struct {
-  ib_uverbs_qp_type type;
-  bool implemented;
-} kQpTypes[] = {{IB_UVERBS_QPT_RC, true}, {IB_UVERBS_QPT_UC, false}, {IB_UVERBS_QPT_UD, false}};
-
-Status CheckInit(const QpCreate& create) {
-  const auto row = std::ranges::find(kQpTypes, create.type, [](const auto& known) { return known.type; });
-  if (row == std::end(kQpTypes) || !row->implemented) return Err(EOPNOTSUPP);
+// rxe_qp_chk_init(), rxe_qp_chk_cap(). A type that is switched off is refused as one that rxe lacks.
+Status CheckInit(const IbDevice& device, const QpCreate& create) {
+  switch (create.type) {
+    case IB_UVERBS_QPT_RC: break;
+    case IB_UVERBS_QPT_UC:
+      if (!device.Has(&Capabilities::uc)) return Err(EOPNOTSUPP);
+      break;
+    case IB_UVERBS_QPT_UD:
+      if (!device.Has(&Capabilities::ud)) return Err(EOPNOTSUPP);
+      break;
+    default: return Err(EOPNOTSUPP);
+  }
   if (!create.send_cq || !create.recv_cq) return Err(EINVAL);
   const ib_uverbs_qp_cap& cap = create.cap;
   if (cap.max_send_wr > kMaxQpWr || cap.max_send_sge > kMaxSge) return Err(EINVAL);
-  if (cap.max_recv_wr > kMaxQpWr || cap.max_recv_sge > kMaxSge) return Err(EINVAL);
+  if (!create.srq && (cap.max_recv_wr > kMaxQpWr || cap.max_recv_sge > kMaxSge)) return Err(EINVAL);
   if (cap.max_inline_data > kMaxInlineData) return Err(EINVAL);
   return {};
 }
@@ -53,7 +54,7 @@ uint8_t RoundUpRdAtomic(uint8_t value) {
 Result<Ref<Qp>> Qp::Create(UverbsFile& file, kernel::Task& task, QpCreate* create, const Udata& driver) {
   if (driver.out_len < sizeof(rxe_create_qp_resp)) return Err(EINVAL);
   if (create->create_flags != 0) return Err(EOPNOTSUPP);
-  CW_CHECK(CheckInit(*create));
+  CW_CHECK(CheckInit(file.device(), *create));
   if (driver.in_len != 0) return Err(EINVAL);
 
   // rxe_qp_init_req(): scatter entries and inline data share the slot.
@@ -61,29 +62,33 @@ Result<Ref<Qp>> Qp::Create(UverbsFile& file, kernel::Task& task, QpCreate* creat
   const uint32_t payload = std::max(cap.max_send_sge * uint32_t{sizeof(rxe_sge)}, cap.max_inline_data);
   cap.max_send_sge = payload / uint32_t{sizeof(rxe_sge)};
   cap.max_inline_data = payload;
-  CW_TRY(const uint32_t qpn,
-         file.core().nics().CreateQp(
-             {.nic = file.device().nic(),
-              .pd = create->pd->number(),
-              .type = create->type,
-              .send_cq = create->send_cq->index(),
-              .recv_cq = create->recv_cq->index(),
-              .srq = 0,
-              .owner_file = file.id(),
-              .handle = create->handle,
-              .user_handle = create->user_handle,
-              .sq_sig_all = create->sq_sig_all,
-              .max_send_sge = cap.max_send_sge,
-              .max_recv_sge = cap.max_recv_sge,
-              .max_inline = cap.max_inline_data,
-              .sq = RingFor(cap.max_send_wr, sizeof(rxe_send_wqe) + payload),
-              .rq = RingFor(cap.max_recv_wr, sizeof(rxe_recv_wqe) + cap.max_recv_sge * sizeof(rxe_sge))}));
+  CW_TRY(
+      const uint32_t qpn,
+      file.core().nics().CreateQp(
+          {.nic = file.device().nic(),
+           .pd = create->pd->number(),
+           .type = create->type,
+           .send_cq = create->send_cq->index(),
+           .recv_cq = create->recv_cq->index(),
+           .srq = create->srq ? create->srq->index() : 0,
+           .owner_file = file.id(),
+           .handle = create->handle,
+           .user_handle = create->user_handle,
+           .sq_sig_all = create->sq_sig_all,
+           .max_send_sge = cap.max_send_sge,
+           .max_recv_sge = cap.max_recv_sge,
+           .max_inline = cap.max_inline_data,
+           .sq = RingFor(cap.max_send_wr, sizeof(rxe_send_wqe) + payload),
+           .rq = create->srq ? roce::RingSize{}
+                             : RingFor(cap.max_recv_wr, sizeof(rxe_recv_wqe) + cap.max_recv_sge * sizeof(rxe_sge))}));
   auto qp = MakeRef<Qp>(file, *create, qpn);
   rxe_create_qp_resp response = {};
   response.sq_mi = file.device().rings().Add(file.serial(), qp->sq_);
   qp->sq_offset_ = response.sq_mi.offset;
-  response.rq_mi = file.device().rings().Add(file.serial(), qp->rq_);
-  qp->rq_offset_ = response.rq_mi.offset;
+  if (qp->rq_) {
+    response.rq_mi = file.device().rings().Add(file.serial(), qp->rq_);
+    qp->rq_offset_ = response.rq_mi.offset;
+  }
   CW_CHECK(task.memory().Write(driver.out, response));
   return qp;
 }
@@ -97,15 +102,18 @@ Qp::Qp(UverbsFile& file, const QpCreate& create, uint32_t qpn)
       pd_(create.pd),
       send_cq_(create.send_cq),
       recv_cq_(create.recv_cq),
+      srq_(create.srq),
       async_(create.async) {
   roce::NicDevices& nics = file_.core().nics();
   const roce::QpContext& context = nics.qp(qpn_);
   sq_ = MakeRef<RingMemory>(nics, context.sq);
-  rq_ = MakeRef<RingMemory>(nics, context.rq);
   attr_.max_send_wr = context.sq.mask;
-  attr_.max_recv_wr = context.rq.mask;
   attr_.max_send_sge = create.cap.max_send_sge;
-  attr_.max_recv_sge = create.cap.max_recv_sge;
+  if (!create.srq) {
+    rq_ = MakeRef<RingMemory>(nics, context.rq);
+    attr_.max_recv_wr = context.rq.mask;
+    attr_.max_recv_sge = create.cap.max_recv_sge;
+  }
   attr_.max_inline_data = create.cap.max_inline_data;
   attr_.path_mtu = 1;                                   // rxe_qp_init_misc()
   attr_.dest.is_global = attr_.alt_dest.is_global = 1;  // rxe_av_to_attr()
@@ -116,6 +124,10 @@ Qp::Qp(UverbsFile& file, const QpCreate& create, uint32_t qpn)
 Qp::~Qp() { Release(); }
 
 Status Qp::Destroy() {
+  {
+    const std::lock_guard lock(multicast_mutex_);
+    if (!memberships_.empty()) return Err(EBUSY);  // uverbs_free_qp()
+  }
   Release();
   return {};
 }
@@ -132,7 +144,34 @@ void Qp::Release() {
   rq_.Reset();
   send_cq_.Release();
   recv_cq_.Release();
+  srq_.Release();
   pd_.Release();
+}
+
+Status Qp::Attach(const Gid& gid, uint16_t mlid) {
+  const std::lock_guard lock(multicast_mutex_);
+  if (std::ranges::find(memberships_, Membership{gid, mlid}) != memberships_.end()) return {};
+  if (!IsMulticast(gid) || type_ != IB_UVERBS_QPT_UD) return Err(EINVAL);  // ib_attach_mcast()
+  CW_CHECK(file_.core().nics().AttachMulticast(qpn_, gid.data()));
+  memberships_.push_back({gid, mlid});
+  return {};
+}
+
+// The pair is forgotten whatever the device says: of two pairs with one GID, the second finds the device detached.
+Status Qp::Detach(const Gid& gid, uint16_t mlid) {
+  const std::lock_guard lock(multicast_mutex_);
+  const auto it = std::ranges::find(memberships_, Membership{gid, mlid});
+  if (it == memberships_.end()) return Err(EINVAL);
+  memberships_.erase(it);
+  return file_.core().nics().DetachMulticast(qpn_, gid.data());
+}
+
+void Qp::Abandon() {
+  const std::lock_guard lock(multicast_mutex_);
+  for (const Membership& membership : memberships_) {
+    (void)file_.core().nics().DetachMulticast(qpn_, membership.gid.data());  // EINVAL: a second pair with this GID
+  }
+  memberships_.clear();
 }
 
 ib_qp_state Qp::state() const {
@@ -167,13 +206,17 @@ Status Qp::Modify(kernel::Task& task, ib_uverbs_modify_qp request) {
   // _ib_modify_qp(): the address is resolved before the driver looks at the transition.
   roce::AddressVector av = {};
   if ((mask & IB_QP_AV) != 0) {
-    const uint32_t dest_qpn = (mask & IB_QP_DEST_QPN) != 0 ? request.dest_qp_num : Query().dest_qp_num;
-    CW_TRY(av, Resolve(request.dest, dest_qpn));
+    const AddressAttr address = AddressOf(request.dest);
+    if (type_ == IB_UVERBS_QPT_UD) {
+      CW_CHECK(SourceGid(file_.device(), address));  // is_qp_type_connected(): nothing to look up
+    } else {
+      const uint32_t dest_qpn = (mask & IB_QP_DEST_QPN) != 0 ? request.dest_qp_num : Query().dest_qp_num;
+      CW_TRY(av, Resolve(file_.device(), address, dest_qpn));
+    }
   }
   if ((mask & IB_QP_ALT_PATH) != 0) {
     // rdma_fill_sgid_attr() of the alternate path; then: no automatic path migration on RoCE.
-    if (request.alt_dest.is_global == 0) return Err(EINVAL);
-    CW_CHECK(file_.device().gids().Get(request.alt_dest.sgid_index));
+    CW_CHECK(SourceGid(file_.device(), AddressOf(request.alt_dest)));
     return Err(EINVAL);
   }
   if ((mask & IB_QP_RQ_PSN) != 0) request.rq_psn &= kPsnMask;
@@ -183,24 +226,6 @@ Status Qp::Modify(kernel::Task& task, ib_uverbs_modify_qp request) {
   CW_CHECK(CheckLocked(request));
   ApplyLocked(request, av);
   return {};
-}
-
-// rdma_check_ah_attr(), rdma_fill_sgid_attr(), ib_resolve_eth_dmac(). No locks held: an unknown address takes a second.
-Result<roce::AddressVector> Qp::Resolve(const ib_uverbs_qp_dest& dest, uint32_t dest_qpn) {
-  if (dest.is_global == 0) return Err(EINVAL);  // RoCE needs a GRH
-  CW_TRY(const Gid sgid, file_.device().gids().Get(dest.sgid_index));
-  Gid dgid;
-  std::ranges::copy(dest.dgid, dgid.begin());
-  roce::AddressVector av = {};
-  CW_TRY(av.dest_nic, file_.core().ResolveAddress(file_.device(), sgid, dgid, dest_qpn));
-  std::ranges::copy(dgid, av.dgid);
-  std::ranges::copy(sgid, av.sgid);
-  av.flow_label = dest.flow_label;
-  av.sgid_index = dest.sgid_index;
-  av.hop_limit = kRouteHopLimit;
-  av.traffic_class = dest.traffic_class;
-  av.port = dest.port_num;
-  return av;
 }
 
 Status Qp::CheckLocked(const ib_uverbs_modify_qp& request) const {

@@ -3,12 +3,15 @@
 // sw/rxe/rxe_qp.c. The state machine itself is qp_state.h.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <mutex>
+#include <vector>
 
 #include "drivers/infiniband/commands.h"
 #include "drivers/infiniband/cq.h"
 #include "drivers/infiniband/memory.h"
+#include "drivers/infiniband/srq.h"
 #include "drivers/infiniband/uobject.h"
 
 namespace causeway::infiniband {
@@ -22,6 +25,7 @@ struct QpCreate {
   uint32_t create_flags = 0;  // those left for the driver
   Ref<Pd> pd;
   Ref<Cq> send_cq, recv_cq;  // may be empty, where core lets that through
+  Ref<Srq> srq;              // may be empty
   Ref<EventFile> async;
 };
 
@@ -36,11 +40,17 @@ class Qp final : public Uobject {
 
   Qp(UverbsFile& file, const QpCreate& create, uint32_t qpn);
   ~Qp() override;
-  Status Destroy() override;
+  Status Destroy() override;  // EBUSY: attached to multicast groups
+  void Abandon() override;    // ib_uverbs_detach_umcast()
 
   // modify_qp() of uverbs_cmd.c, from the object's look-up on.
   Status Modify(kernel::Task& task, uapi::ib_uverbs_modify_qp request);
   uapi::ib_uverbs_query_qp_resp Query() const;
+
+  // ib_uverbs_attach_mcast(), ib_uverbs_detach_mcast(): core keeps (GID, LID) pairs, the device GIDs alone.
+  // errors: EINVAL not UD, no multicast GID, not attached; ENOMEM the group is full.
+  Status Attach(const Gid& gid, uint16_t mlid);
+  Status Detach(const Gid& gid, uint16_t mlid);
 
   uint32_t qpn() const { return qpn_; }
   uapi::ib_qp_state state() const;
@@ -48,7 +58,6 @@ class Qp final : public Uobject {
 
  private:
   void Release();
-  Result<roce::AddressVector> Resolve(const uapi::ib_uverbs_qp_dest& dest, uint32_t dest_qpn);
   Status CheckLocked(const uapi::ib_uverbs_modify_qp& request) const;                         // rxe_qp_chk_attr()
   void ApplyLocked(const uapi::ib_uverbs_modify_qp& request, const roce::AddressVector& av);  // rxe_qp_from_attr()
 
@@ -58,14 +67,22 @@ class Qp final : public Uobject {
   const uint32_t qpn_;
   UserOf<Pd> pd_;
   UserOf<Cq> send_cq_, recv_cq_;
+  UserOf<Srq> srq_;
   const Ref<EventFile> async_;
   const Ref<EventCounter> counter_ = MakeRef<EventCounter>();
-  Ref<RingMemory> sq_, rq_;
+  Ref<RingMemory> sq_, rq_;  // rq_ is empty with an SRQ
   uint64_t sq_offset_ = 0, rq_offset_ = 0;
   bool alive_ = true;
   uint32_t events_reported_ = 0;
   mutable std::mutex mutex_;                 // serialises modifications; guards attr_
   uapi::ib_uverbs_query_qp_resp attr_ = {};  // what the program set, as QUERY_QP shows it
+  struct Membership {
+    Gid gid;
+    uint16_t mlid;
+    friend bool operator==(const Membership&, const Membership&) = default;
+  };
+  mutable std::mutex multicast_mutex_;  // mcast_lock; guards memberships_
+  std::vector<Membership> memberships_;
 };
 
 }  // namespace causeway::infiniband

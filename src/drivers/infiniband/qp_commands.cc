@@ -37,7 +37,10 @@ Status CreateQp(Command& command, const ib_uverbs_ex_create_qp& request,
   // No receive work queue tables on this device: any handle is wrong.
   if ((request.comp_mask & IB_UVERBS_CREATE_QP_MASK_IND_TABLE) != 0) return Err(EINVAL);
   const bool has_recv = request.qp_type != IB_UVERBS_QPT_XRC_INI;
-  if (has_recv && request.is_srq != 0) return Err(ENOENT);  // no SRQ can exist
+  Use<Srq> srq;
+  if (has_recv && request.is_srq != 0) {
+    CW_TRY(srq, objects.Lookup<Srq>(request.srq_handle));
+  }
   Use<Cq> recv_cq, send_cq;
   if (has_recv && request.recv_cq_handle != request.send_cq_handle) {
     CW_TRY(recv_cq, objects.Lookup<Cq>(request.recv_cq_handle));
@@ -62,6 +65,7 @@ Status CreateQp(Command& command, const ib_uverbs_ex_create_qp& request,
                      .recv_cq = !has_recv ? Ref<Cq>()
                                 : recv_cq ? recv_cq.ref()
                                           : send_cq.ref(),
+                     .srq = srq.ref(),
                      .async = command.file.default_async()};
   CW_TRY(auto qp, Qp::Create(command.file, command.task, &create, command.driver));
   CW_CHECK(respond({.qp_handle = slot.handle(),
@@ -145,6 +149,28 @@ Status DestroyQpCommand(Command& command) {
   CW_TRY(const auto request, command.Request<ib_uverbs_destroy_qp>());
   CW_TRY(const auto qp, command.file.objects().Destroy<Qp>(request.qp_handle));
   return command.Respond(ib_uverbs_destroy_qp_resp{.events_reported = qp->events_reported()});
+}
+
+namespace {
+
+Gid GidOf(const ib_uverbs_attach_mcast& request) {
+  Gid gid;
+  std::memcpy(gid.data(), request.gid, gid.size());
+  return gid;
+}
+
+}  // namespace
+
+Status AttachMcastCommand(Command& command) {
+  CW_TRY(const auto request, command.Request<ib_uverbs_attach_mcast>());
+  CW_TRY(const auto qp, command.file.objects().Lookup<Qp>(request.qp_handle));
+  return qp->Attach(GidOf(request), request.mlid);
+}
+
+Status DetachMcastCommand(Command& command) {
+  CW_TRY(const auto request, command.Request<ib_uverbs_attach_mcast>());
+  CW_TRY(const auto qp, command.file.objects().Lookup<Qp>(request.qp_handle));
+  return qp->Detach(GidOf(request), request.mlid);
 }
 
 // ib_uverbs_post_send(), and rxe_post_send() for a QP whose work requests are in the shared ring: the message only

@@ -35,7 +35,7 @@ class UverbsBench : public ::testing::Test {
   static constexpr uint64_t kReadOnly = 0x200000;  // one page
   static constexpr uint64_t kUnmapped = 0x900000;
 
-  UverbsBench() {
+  explicit UverbsBench(const Capabilities& capabilities = {}) {
     [[maybe_unused]] static const bool quiet = (log::Configure("", log::Level::kWarn), true);
     pci::TopologySpec spec;
     spec.host_bridges = {{.name = "pc0"}};
@@ -64,8 +64,8 @@ class UverbsBench : public ::testing::Test {
     header->region_offset[ipc::kRegionNicHeap] = heap;
     CW_INVARIANT(*memories_.Adopt("arena", std::move(fd), arena_bytes_) == ipc::kArenaMemory);
     bus_ = std::make_unique<pci::Bus>(*topology_, *reinterpret_cast<pci::BusMap*>(arena_ + bus_map));
-    const uint32_t hbm = *memories_.Create("hbm", kHbmBytes);
-    CW_INVARIANT(bus_->BackBar(*topology_->FindFunction("gaudi0"), 4, 0, kHbmBytes, hbm, 0));
+    hbm_ = *memories_.Create("hbm", kHbmBytes);
+    CW_INVARIANT(bus_->BackBar(*topology_->FindFunction("gaudi0"), 4, 0, kHbmBytes, hbm_, 0));
 
     nics_ = std::make_unique<roce::NicDevices>(arena_, *header, memories_, *bus_);
     char root[] = "/tmp/causeway-infiniband-test-XXXXXX";
@@ -73,7 +73,7 @@ class UverbsBench : public ::testing::Test {
     root_ = root;
     tree_ = std::make_unique<kernel::Tree>(root_, *header);
     header_ = header;
-    MakeDriver();
+    MakeDriver(capabilities);
     task_.user.Map(kUser, 0x10000);
     task_.user.Map(kReadOnly, kPageSize, /*writable=*/false);
     task_.space.index = *nics_->AddAddressSpace(static_cast<uint32_t>(::getpid()));
@@ -90,9 +90,11 @@ class UverbsBench : public ::testing::Test {
     ::munmap(arena_, arena_bytes_);
   }
 
-  void MakeDriver() {
-    config_.nics = {{.name = "rxe0", .function = topology_->FindFunction("rxe0"), .netdev = "lo"},
-                    {.name = "rxe1", .function = topology_->FindFunction("rxe1"), .netdev = "lo"}};
+  void MakeDriver(const Capabilities& capabilities) {
+    for (const char* name : {"rxe0", "rxe1"}) {
+      config_.nics.push_back(
+          {.name = name, .function = topology_->FindFunction(name), .netdev = "lo", .capabilities = capabilities});
+    }
     config_.address_timeout = std::chrono::milliseconds(1);
     driver_ = std::move(*Driver::Create(*tree_, *nics_, *bus_, readiness_, config_));
   }
@@ -203,6 +205,19 @@ class UverbsBench : public ::testing::Test {
     EXPECT_EQ(Plain(IB_USER_VERBS_CMD_CREATE_QP, QpRequest(pd, cq), 32 + 32), 0);
     return {Response<ib_uverbs_create_qp_resp>(), Peek<rxe_create_qp_resp>(kOut + 32)};
   }
+  struct SrqMade {
+    ib_uverbs_create_srq_resp core;
+    rxe_create_srq_resp driver;
+  };
+  SrqMade CreateSrq(uint32_t pd, uint32_t max_wr = 10, uint32_t max_sge = 2, uint32_t limit = 0) {
+    EXPECT_EQ(Plain(IB_USER_VERBS_CMD_CREATE_SRQ, ib_uverbs_create_srq{kOut, 0x54, pd, max_wr, max_sge, limit},
+                    sizeof(SrqMade)),
+              0);
+    return {Response<ib_uverbs_create_srq_resp>(), Peek<rxe_create_srq_resp>(kOut + sizeof(ib_uverbs_create_srq_resp))};
+  }
+  int DestroySrq(uint32_t handle) {
+    return Plain(IB_USER_VERBS_CMD_DESTROY_SRQ, ib_uverbs_destroy_srq{kOut, handle, 0}, 4);
+  }
   int RegMr(uint32_t pd, uint64_t start, uint64_t length, uint32_t access, uint64_t iova) {
     return Plain(IB_USER_VERBS_CMD_REG_MR, ib_uverbs_reg_mr{kOut, start, length, iova, pd, access}, 12);
   }
@@ -245,6 +260,7 @@ class UverbsBench : public ::testing::Test {
     ASSERT_EQ(Modify(GoodAttributes(handle, kToInit, IB_QPS_INIT)), 0);
     auto rtr = GoodAttributes(handle, kToRtr, IB_QPS_RTR);
     rtr.dest_qp_num = dest_qpn;
+    rtr.rq_psn = GoodAttributes(handle, 0, IB_QPS_RTS).sq_psn;  // what the peer will send with
     ASSERT_EQ(Modify(rtr), 0);
     ASSERT_EQ(Modify(GoodAttributes(handle, kToRts, IB_QPS_RTS)), 0);
   }
@@ -285,6 +301,7 @@ class UverbsBench : public ::testing::Test {
   static constexpr uint64_t kHbmBytes = 16 << 20;
   std::unique_ptr<pci::Topology> topology_;
   ipc::MemoryTable memories_;
+  uint32_t hbm_ = 0;
   ipc::ArenaHeader* header_ = nullptr;
   std::byte* arena_ = nullptr;
   uint64_t arena_bytes_ = 0;

@@ -81,6 +81,7 @@ void UobjectTable::DestroyAll() {
     std::ranges::sort(order, std::ranges::greater(), [](const Ref<Uobject>& object) { return object->sequence_; });
     bool progress = false;
     for (const auto& object : order) {
+      object->Abandon();
       if (DestroyUntyped(object->handle(), object->type())) progress = true;
     }
     if (progress) continue;

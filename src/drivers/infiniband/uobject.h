@@ -37,6 +37,9 @@ class Uobject : public RefCounted {
   // Ends the hardware object. errors: EBUSY something is built on it; the object is as before. Called once
   // successfully.
   virtual Status Destroy() = 0;
+  // The file is being closed: gives up what would keep Destroy() from succeeding and needs the object's user to undo it
+  // (multicast attachments). May be called several times.
+  virtual void Abandon() {}
 
   // Other objects built on this one (ib_pd::usecnt, ib_cq::usecnt).
   std::atomic<uint32_t> users{0};
@@ -94,6 +97,11 @@ class UserOf {
   void Release() {
     if (object_) object_->users.fetch_sub(1, std::memory_order_acq_rel);
     object_.Reset();
+  }
+  void Replace(Ref<T> object) {
+    if (object) object->users.fetch_add(1, std::memory_order_relaxed);
+    Release();
+    object_ = std::move(object);
   }
   T* operator->() const { return object_.get(); }
   T* get() const { return object_.get(); }

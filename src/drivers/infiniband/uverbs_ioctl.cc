@@ -33,7 +33,7 @@ Result<int64_t> UverbsIoctl(UverbsFile& file, kernel::Task& task, uint32_t reque
   if (hdr.driver_id != kRdmaDriverRxe) return Err(EINVAL);
   const auto method = std::ranges::find_if(
       Methods(), [&](const MethodSpec& known) { return known.object == hdr.object_id && known.id == hdr.method_id; });
-  if (method == Methods().end()) return Err(EPROTONOSUPPORT);
+  if (method == Methods().end() || !file.device().Has(method->capability)) return Err(EPROTONOSUPPORT);
   std::vector<ib_uverbs_attr> attrs(hdr.num_attrs);
   const uint64_t user_attrs = arg + sizeof(hdr);
   CW_CHECK(task.memory().CopyFrom(std::as_writable_bytes(std::span(attrs)), user_attrs));

@@ -48,6 +48,7 @@ struct MethodSpec {
   std::string_view name;
   std::span<const AttrSpec> attrs;
   Status (*handler)(MethodCall&);
+  Capability capability = nullptr;  // what a device must have for the method to exist
 };
 std::span<const MethodSpec> Methods();
 

@@ -330,8 +330,14 @@ TEST_F(IoctlMethods, QpCreateAndDestroy) {
   EXPECT_EQ(QueryQp(static_cast<uint32_t>(AttrAfter(0).data)).sq_sig_all, 1);
   EXPECT_EQ(create(attrs(IB_UVERBS_QPT_RC, {flags(IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK)})), EINVAL);
   EXPECT_EQ(create(attrs(IB_UVERBS_QPT_RC, {flags(1)})), EINVAL);
-  EXPECT_EQ(create(attrs(IB_UVERBS_QPT_UC)), EOPNOTSUPP);
-  EXPECT_EQ(create(attrs(IB_UVERBS_QPT_UD)), EOPNOTSUPP);
+  EXPECT_EQ(create(attrs(IB_UVERBS_QPT_UC)), 0);
+  EXPECT_EQ(create(attrs(IB_UVERBS_QPT_UD)), 0);
+  EXPECT_EQ(create(attrs(IB_UVERBS_QPT_UD, {flags(IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK)})), EOPNOTSUPP);
+  const auto srq = CreateSrq(pd);
+  EXPECT_EQ(create(attrs(IB_UVERBS_QPT_RC, {Attr(UVERBS_ATTR_CREATE_QP_SRQ_HANDLE, 0, srq.core.srq_handle)})), 0);
+  EXPECT_EQ(Peek<rxe_create_qp_resp>(kDriverOut).rq_mi.size, 0u);
+  EXPECT_EQ(DestroySrq(srq.core.srq_handle), EBUSY);
+  EXPECT_EQ(create(attrs(IB_UVERBS_QPT_RC, {Attr(UVERBS_ATTR_CREATE_QP_SRQ_HANDLE, 0, cq)})), EINVAL);
   EXPECT_EQ(create(attrs(IB_UVERBS_QPT_DRIVER)), EOPNOTSUPP);
   EXPECT_EQ(create(attrs(IB_UVERBS_QPT_RAW_PACKET)), EPERM);
   EXPECT_EQ(create(attrs(IB_UVERBS_QPT_XRC_TGT)), EINVAL);
@@ -397,25 +403,90 @@ TEST_F(IoctlMethods, QueryAndAdviseMr) {
   EXPECT_EQ(Peek<uint64_t>(kOut + 16), 0x4003u);
   EXPECT_EQ(query(99), ENOENT);
   EXPECT_EQ(query(pd), EINVAL);
-  const auto advise = [&](uint64_t handle) {
-    return Ioctl(UVERBS_OBJECT_MR, UVERBS_METHOD_ADVISE_MR,
-                 {Attr(UVERBS_ATTR_ADVISE_MR_PD_HANDLE, 0, handle), Attr(UVERBS_ATTR_ADVISE_MR_ADVICE, 8, 0),
-                  Attr(UVERBS_ATTR_ADVISE_MR_FLAGS, 4, 0), Attr(UVERBS_ATTR_ADVISE_MR_SGE_LIST, 16, kPage)});
-  };
-  EXPECT_EQ(advise(pd), EOPNOTSUPP);
-  EXPECT_EQ(advise(99), ENOENT);
 }
 
-TEST_F(IoctlMethods, SrqCreateIsNotInThisVersion) {
-  const uint32_t pd = AllocPd();
-  EXPECT_EQ(Ioctl(UVERBS_OBJECT_SRQ, UVERBS_METHOD_SRQ_CREATE,
-                  {Attr(UVERBS_ATTR_CREATE_SRQ_HANDLE, 0, 0), Attr(UVERBS_ATTR_CREATE_SRQ_PD_HANDLE, 0, pd),
-                   Attr(UVERBS_ATTR_CREATE_SRQ_USER_HANDLE, 8, 0), Attr(UVERBS_ATTR_CREATE_SRQ_MAX_WR, 4, 1),
-                   Attr(UVERBS_ATTR_CREATE_SRQ_MAX_SGE, 4, 1), Attr(UVERBS_ATTR_CREATE_SRQ_LIMIT, 4, 0),
-                   Attr(UVERBS_ATTR_CREATE_SRQ_TYPE, 8, 0), Attr(UVERBS_ATTR_CREATE_SRQ_RESP_MAX_WR, 4, kOut),
-                   Attr(UVERBS_ATTR_CREATE_SRQ_RESP_MAX_SGE, 4, kOut + 4)}),
-            EOPNOTSUPP);
-  EXPECT_EQ(AllocPd(), pd + 1);  // the handle it had reserved is free again
+// rxe_ib_advise_mr() of kernels later than 6.12 (specs: verbs 4.10).
+TEST_F(IoctlMethods, AdviseMrErrnoTable) {
+  const uint32_t pd = AllocPd(), other_pd = AllocPd();
+  const auto reg = [&](uint64_t start, uint64_t length, uint32_t access) {
+    EXPECT_EQ(RegMr(pd, start, length, access, start), 0);
+    return Response<ib_uverbs_reg_mr_resp>().lkey;
+  };
+  const uint32_t key = reg(kPage, 2 * kPageSize, IB_ACCESS_ON_DEMAND | IB_ACCESS_LOCAL_WRITE);
+  const uint32_t read_only = reg(kPage, kPageSize, IB_ACCESS_ON_DEMAND);
+  const uint32_t pinned = reg(kPage, kPageSize, IB_ACCESS_LOCAL_WRITE);
+  const uint32_t absent = reg(kUnmapped, kPageSize, IB_ACCESS_ON_DEMAND | IB_ACCESS_LOCAL_WRITE);
+  constexpr uint64_t kRead = IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH, kWrite = IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE;
+  constexpr uint64_t kNoFault = IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT, kFlush = 1;
+  const struct {
+    const char* name;
+    uint64_t pd, advice, flags;
+    ib_uverbs_sge sge;
+    int want;
+  } cases[] = {
+      {"read", pd, kRead, 0, {kPage, 100, key}, 0},
+      {"write, at once", pd, kWrite, kFlush, {kPage, 2 * kPageSize, key}, 0},
+      {"no fault", pd, kNoFault, kFlush, {kUnmapped, 100, absent}, 0},
+      {"no such PD", 99, kRead, 0, {kPage, 100, key}, ENOENT},
+      {"unknown advice", pd, 3, 0, {kPage, 100, key}, EOPNOTSUPP},
+      {"unknown flag", pd, kRead, 2, {kPage, 100, key}, EINVAL},
+      {"unknown key", pd, kRead, kFlush, {kPage, 100, key ^ 1}, EINVAL},
+      {"key beyond the table", pd, kRead, kFlush, {kPage, 100, ~0u}, EINVAL},
+      {"another PD", other_pd, kRead, kFlush, {kPage, 100, key}, EINVAL},
+      {"not on demand", pd, kRead, kFlush, {kPage, 100, pinned}, EINVAL},
+      {"writing what is read-only", pd, kWrite, 0, {kPage, 100, read_only}, EPERM},
+      {"beyond the region", pd, kRead, kFlush, {kPage, 2 * kPageSize + 1, key}, EFAULT},
+      {"memory that is not there", pd, kRead, kFlush, {kUnmapped, 100, absent}, EFAULT},
+      {"memory that is not there, in its own time", pd, kRead, 0, {kUnmapped, 100, absent}, 0},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    ASSERT_TRUE(task_.user.Write(kDriverOut, c.sge));
+    EXPECT_EQ(Ioctl(UVERBS_OBJECT_MR, UVERBS_METHOD_ADVISE_MR,
+                    {Attr(UVERBS_ATTR_ADVISE_MR_PD_HANDLE, 0, c.pd), Attr(UVERBS_ATTR_ADVISE_MR_ADVICE, 8, c.advice),
+                     Attr(UVERBS_ATTR_ADVISE_MR_FLAGS, 4, c.flags),
+                     Attr(UVERBS_ATTR_ADVISE_MR_SGE_LIST, sizeof(c.sge), kDriverOut)}),
+              c.want);
+  }
+}
+
+TEST_F(IoctlMethods, SrqCreateErrnoTable) {
+  const uint32_t pd = AllocPd(), cq = CreateCq().handle;
+  const auto create = [&](uint32_t max_wr, uint32_t max_sge, uint64_t type, size_t driver_out,
+                          std::vector<ib_uverbs_attr> more = {}) {
+    std::vector<ib_uverbs_attr> all = {Attr(UVERBS_ATTR_CREATE_SRQ_HANDLE, 0, 0),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_PD_HANDLE, 0, pd),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_USER_HANDLE, 8, 0x88),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_MAX_WR, 4, max_wr),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_MAX_SGE, 4, max_sge),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_LIMIT, 4, 0),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_TYPE, 8, type),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_RESP_MAX_WR, 4, kOut),
+                                       Attr(UVERBS_ATTR_CREATE_SRQ_RESP_MAX_SGE, 4, kOut + 4),
+                                       Attr(UVERBS_ATTR_UHW_OUT, driver_out, kDriverOut)};
+    all.insert(all.end(), more.begin(), more.end());
+    return Ioctl(UVERBS_OBJECT_SRQ, UVERBS_METHOD_SRQ_CREATE, all);
+  };
+  const auto with_cq = Attr(UVERBS_ATTR_CREATE_SRQ_CQ_HANDLE, 0, cq);
+  const auto tags = Attr(UVERBS_ATTR_CREATE_SRQ_MAX_NUM_TAGS, 4, 1);
+  EXPECT_EQ(create(10, 1, IB_UVERBS_SRQT_BASIC, 16), EINVAL);
+  EXPECT_EQ(create(0, 1, IB_UVERBS_SRQT_BASIC, 24), EINVAL);
+  EXPECT_EQ(create(10, 28, IB_UVERBS_SRQT_BASIC, 24), EINVAL);
+  EXPECT_EQ(create(10, 1, IB_UVERBS_SRQT_XRC, 24), ENOENT);
+  EXPECT_EQ(create(10, 1, IB_UVERBS_SRQT_XRC, 24, {with_cq}), ENOENT);
+  EXPECT_EQ(create(10, 1, IB_UVERBS_SRQT_TM, 24), ENOENT);
+  EXPECT_EQ(create(10, 1, IB_UVERBS_SRQT_TM, 24, {with_cq}), ENOENT);
+  EXPECT_EQ(create(10, 1, IB_UVERBS_SRQT_TM, 24, {with_cq, tags}), EOPNOTSUPP);
+  EXPECT_EQ(create(10, 1, 3, 24), EINVAL);
+  EXPECT_EQ(file_->objects().Count(UVERBS_OBJECT_SRQ), 0u);
+  ASSERT_EQ(create(10, 0, IB_UVERBS_SRQT_BASIC, 24), 0);
+  const uint64_t handle = AttrAfter(0).data;
+  EXPECT_EQ(Peek<uint32_t>(kOut), 10u);
+  EXPECT_EQ(Peek<uint32_t>(kOut + 4), 1u);
+  EXPECT_EQ(Peek<rxe_create_srq_resp>(kDriverOut).srq_num, 0x20001u);
+  EXPECT_EQ(Ioctl(UVERBS_OBJECT_SRQ, UVERBS_METHOD_SRQ_DESTROY,
+                  {Attr(UVERBS_ATTR_DESTROY_SRQ_HANDLE, 0, handle), Attr(UVERBS_ATTR_DESTROY_SRQ_RESP, 4, kOut)}),
+            0);
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ constexpr std::array kInvokeWriteAttrs = {Const(UVERBS_ATTR_WRITE_CMD, kMust),
 // ENOSPC.
 Status InvokeWrite(MethodCall& call) {
   CW_TRY(const uint64_t number, call.Const(UVERBS_ATTR_WRITE_CMD));
-  CW_TRY(const WriteCommand* const method, FindWriteCommand(static_cast<uint32_t>(number)));
+  CW_TRY(const WriteCommand* const method, FindWriteCommand(call.file.device(), static_cast<uint32_t>(number)));
   const size_t in_len = call.LengthOf(UVERBS_ATTR_CORE_IN), out_len = call.LengthOf(UVERBS_ATTR_CORE_OUT);
   if (in_len < method->request_size || out_len < method->response_size) return Err(ENOSPC);
   std::vector<std::byte> in(in_len);
@@ -232,7 +232,7 @@ Status CqDestroyMethod(MethodCall& call) {
   return call.Out(UVERBS_ATTR_DESTROY_CQ_RESP, call.Destroyed<Cq>(UVERBS_ATTR_DESTROY_CQ_HANDLE)->events_reported());
 }
 
-// ---- QP. Attributes of objects that the device does not have (XRCD, IND_TABLE) do not exist; nor can an SRQ.
+// ---- QP. Attributes of objects that the device does not have (XRCD, IND_TABLE) do not exist.
 constexpr std::array kQpCreateAttrs = {
     Object(UVERBS_ATTR_CREATE_QP_HANDLE, AttrKind::kNew, UVERBS_OBJECT_QP, kMust),
     Object(UVERBS_ATTR_CREATE_QP_PD_HANDLE, AttrKind::kObject, UVERBS_OBJECT_PD, kMay),
@@ -277,6 +277,7 @@ Status QpCreateMethod(MethodCall& call) {
   if (type != IB_UVERBS_QPT_XRC_INI) {
     if (!call.Has(UVERBS_ATTR_CREATE_QP_RECV_CQ_HANDLE)) return Err(ENOENT);
     create.recv_cq = call.Object<Cq>(UVERBS_ATTR_CREATE_QP_RECV_CQ_HANDLE);
+    if (call.Has(UVERBS_ATTR_CREATE_QP_SRQ_HANDLE)) create.srq = call.Object<Srq>(UVERBS_ATTR_CREATE_QP_SRQ_HANDLE);
   }
   CW_TRY(uint32_t flags, call.Flags(UVERBS_ATTR_CREATE_QP_FLAGS,
                                     IB_UVERBS_QP_CREATE_BLOCK_MULTICAST_LOOPBACK | IB_UVERBS_QP_CREATE_SCATTER_FCS |
@@ -309,9 +310,7 @@ Status QpDestroyMethod(MethodCall& call) {
                                                 call.Destroyed<Qp>(UVERBS_ATTR_DESTROY_QP_HANDLE)->events_reported()});
 }
 
-// ---- SRQ, AH, MW: the device has them on paper; making one is EOPNOTSUPP in this version, so that a handle to destroy
-// is never found.
-Status NotImplemented(MethodCall&) { return Err(EOPNOTSUPP); }
+// ---- SRQ
 constexpr std::array kSrqCreateAttrs = {
     Object(UVERBS_ATTR_CREATE_SRQ_HANDLE, AttrKind::kNew, UVERBS_OBJECT_SRQ, kMust),
     Object(UVERBS_ATTR_CREATE_SRQ_PD_HANDLE, AttrKind::kObject, UVERBS_OBJECT_PD, kMust),
@@ -328,9 +327,43 @@ constexpr std::array kSrqCreateAttrs = {
     Out<uint32_t>(UVERBS_ATTR_CREATE_SRQ_RESP_SRQ_NUM, kMay),
     kUhwIn,
     kUhwOut};
+// An XRCD attribute does not exist here, and uverbs_attr_get_obj() of what is absent is ENOENT.
+Status SrqCreateMethod(MethodCall& call) {
+  SrqCreate create = {.pd = call.Object<Pd>(UVERBS_ATTR_CREATE_SRQ_PD_HANDLE)};
+  CW_TRY(create.max_sge, call.In<uint32_t>(UVERBS_ATTR_CREATE_SRQ_MAX_SGE));
+  CW_TRY(create.max_wr, call.In<uint32_t>(UVERBS_ATTR_CREATE_SRQ_MAX_WR));
+  CW_TRY(create.limit, call.In<uint32_t>(UVERBS_ATTR_CREATE_SRQ_LIMIT));
+  CW_TRY(create.user_handle, call.In<uint64_t>(UVERBS_ATTR_CREATE_SRQ_USER_HANDLE));
+  CW_TRY(const uint64_t type, call.Const(UVERBS_ATTR_CREATE_SRQ_TYPE));
+  create.type = static_cast<uint32_t>(type);
+  const bool has_cq = type == IB_UVERBS_SRQT_XRC || type == IB_UVERBS_SRQT_TM;
+  if (has_cq && !call.Has(UVERBS_ATTR_CREATE_SRQ_CQ_HANDLE)) return Err(ENOENT);
+  switch (type) {
+    case IB_UVERBS_SRQT_BASIC: break;
+    case IB_UVERBS_SRQT_XRC: return Err(ENOENT);
+    case IB_UVERBS_SRQT_TM:
+      if (!call.Has(UVERBS_ATTR_CREATE_SRQ_MAX_NUM_TAGS)) return Err(ENOENT);
+      break;
+    default: return Err(EINVAL);
+  }
+  create.async = AsyncOf(call, UVERBS_ATTR_CREATE_SRQ_EVENT_FD);
+  CW_TRY(auto srq, Srq::Create(call.file, call.task, &create, call.driver()));
+  CW_CHECK(call.Out(UVERBS_ATTR_CREATE_SRQ_RESP_MAX_WR, create.max_wr));
+  CW_CHECK(call.Out(UVERBS_ATTR_CREATE_SRQ_RESP_MAX_SGE, create.max_sge));
+  call.Commit(UVERBS_ATTR_CREATE_SRQ_HANDLE, std::move(srq));
+  return {};
+}
+
 constexpr std::array kSrqDestroyAttrs = {
     Object(UVERBS_ATTR_DESTROY_SRQ_HANDLE, AttrKind::kDestroy, UVERBS_OBJECT_SRQ, kMust),
     Out<ib_uverbs_destroy_srq_resp>(UVERBS_ATTR_DESTROY_SRQ_RESP, kMust)};
+
+Status SrqDestroyMethod(MethodCall& call) {
+  const uint32_t events = call.Destroyed<Srq>(UVERBS_ATTR_DESTROY_SRQ_HANDLE)->events_reported();
+  return call.Out(UVERBS_ATTR_DESTROY_SRQ_RESP, ib_uverbs_destroy_srq_resp{.events_reported = events});
+}
+
+// ---- AH, MW
 constexpr std::array kAhDestroyAttrs = {
     Object(UVERBS_ATTR_DESTROY_AH_HANDLE, AttrKind::kDestroy, UVERBS_OBJECT_AH, kMust)};
 constexpr std::array kMwDestroyAttrs = {
@@ -344,6 +377,20 @@ constexpr std::array kAdviseMrAttrs = {
     Object(UVERBS_ATTR_ADVISE_MR_PD_HANDLE, AttrKind::kObject, UVERBS_OBJECT_PD, kMust),
     Const(UVERBS_ATTR_ADVISE_MR_ADVICE, kMust), Flags(UVERBS_ATTR_ADVISE_MR_FLAGS, kMust),
     InBytes(UVERBS_ATTR_ADVISE_MR_SGE_LIST, kMust, sizeof(ib_uverbs_sge))};
+
+// The driver's op is looked for before the arguments are read.
+Status AdviseMrMethod(MethodCall& call) {
+  if (!call.file.device().Has(&Capabilities::odp)) return Err(EOPNOTSUPP);
+  CW_TRY(const uint64_t advice, call.Const(UVERBS_ATTR_ADVISE_MR_ADVICE));
+  CW_TRY(const uint32_t flags, call.Flags(UVERBS_ATTR_ADVISE_MR_FLAGS, IB_UVERBS_ADVISE_MR_FLAG_FLUSH));
+  // uverbs_attr_ptr_get_array_size().
+  const size_t bytes = call.LengthOf(UVERBS_ATTR_ADVISE_MR_SGE_LIST);
+  if (bytes % sizeof(ib_uverbs_sge) != 0) return Err(EINVAL);
+  std::vector<ib_uverbs_sge> list(bytes / sizeof(ib_uverbs_sge));
+  CW_CHECK(call.CopyIn(UVERBS_ATTR_ADVISE_MR_SGE_LIST, std::as_writable_bytes(std::span(list))));
+  return AdviseMr(call.file, call.task, *call.Object<Pd>(UVERBS_ATTR_ADVISE_MR_PD_HANDLE),
+                  static_cast<uint32_t>(advice), flags, list);
+}
 
 constexpr std::array kQueryMrAttrs = {
     Object(UVERBS_ATTR_QUERY_MR_HANDLE, AttrKind::kObject, UVERBS_OBJECT_MR, kMust),
@@ -396,7 +443,10 @@ Status AsyncEventAlloc(MethodCall& call) {
 }
 
 #define METHOD(object, method, attrs, handler) \
-  MethodSpec { UVERBS_OBJECT_##object, UVERBS_METHOD_##method, #object "/" #method, attrs, handler }
+  MethodSpec { UVERBS_OBJECT_##object, UVERBS_METHOD_##method, #object "/" #method, attrs, handler, nullptr }
+#define METHOD_IF(capability, object, method, attrs, handler) \
+  MethodSpec { UVERBS_OBJECT_##object, UVERBS_METHOD_##method, #object "/" #method, attrs, handler, &Has::capability }
+using Has = Capabilities;
 constexpr std::array kMethods = {
     METHOD(DEVICE, INVOKE_WRITE, kInvokeWriteAttrs, InvokeWrite),
     METHOD(DEVICE, INFO_HANDLES, kInfoHandlesAttrs, InfoHandles),
@@ -410,16 +460,17 @@ constexpr std::array kMethods = {
     METHOD(CQ, CQ_DESTROY, kCqDestroyAttrs, CqDestroyMethod),
     METHOD(QP, QP_CREATE, kQpCreateAttrs, QpCreateMethod),
     METHOD(QP, QP_DESTROY, kQpDestroyAttrs, QpDestroyMethod),
-    METHOD(SRQ, SRQ_CREATE, kSrqCreateAttrs, NotImplemented),
-    METHOD(SRQ, SRQ_DESTROY, kSrqDestroyAttrs, Nothing),
-    METHOD(AH, AH_DESTROY, kAhDestroyAttrs, Nothing),
+    METHOD_IF(srq, SRQ, SRQ_CREATE, kSrqCreateAttrs, SrqCreateMethod),
+    METHOD_IF(srq, SRQ, SRQ_DESTROY, kSrqDestroyAttrs, SrqDestroyMethod),
+    METHOD_IF(ud, AH, AH_DESTROY, kAhDestroyAttrs, Nothing),
     METHOD(MR, MR_DESTROY, kMrDestroyAttrs, Nothing),
-    METHOD(MR, ADVISE_MR, kAdviseMrAttrs, NotImplemented),  // rxe has no advise_mr
+    METHOD(MR, ADVISE_MR, kAdviseMrAttrs, AdviseMrMethod),
     METHOD(MR, QUERY_MR, kQueryMrAttrs, QueryMrMethod),
     METHOD(MR, REG_DMABUF_MR, kRegDmaBufMrAttrs, RegDmaBufMrMethod),
-    METHOD(MW, MW_DESTROY, kMwDestroyAttrs, Nothing),
+    METHOD_IF(mw, MW, MW_DESTROY, kMwDestroyAttrs, Nothing),
     METHOD(ASYNC_EVENT, ASYNC_EVENT_ALLOC, kAsyncEventAllocAttrs, AsyncEventAlloc),
 };
+#undef METHOD_IF
 #undef METHOD
 
 }  // namespace

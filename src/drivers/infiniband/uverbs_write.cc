@@ -11,9 +11,6 @@ namespace {
 
 using namespace uapi;
 
-// What a device may lack: the command exists, and this version of the driver does not have it.
-Status NotSupported(Command&) { return Err(EOPNOTSUPP); }
-
 struct None {};
 template <typename T>
 constexpr uint16_t kSizeOf = sizeof(T);
@@ -28,7 +25,8 @@ constexpr bool StartsWithResponse() {
 
 enum class Tail { kNone, kDriver };
 template <typename Request, typename Response>
-constexpr WriteCommand Plain(uint32_t number, std::string_view name, Tail tail, Status (*handler)(Command&)) {
+constexpr WriteCommand Plain(uint32_t number, std::string_view name, Tail tail, Status (*handler)(Command&),
+                             Capability capability = nullptr) {
   return {number,
           name,
           kSizeOf<Request>,
@@ -36,16 +34,19 @@ constexpr WriteCommand Plain(uint32_t number, std::string_view name, Tail tail, 
           StartsWithResponse<Request>(),
           tail == Tail::kDriver,
           number != IB_USER_VERBS_CMD_GET_CONTEXT,
-          handler};
+          handler,
+          capability};
 }
 constexpr WriteCommand Extended(uint32_t number, std::string_view name, uint16_t request, uint16_t response,
                                 Status (*handler)(Command&)) {
   return {number | kIbUserVerbsCmdFlagExtended, name, request, response, true, true, true, handler};
 }
-#define PLAIN(cmd, request, response, tail, handler) \
-  Plain<request, response>(IB_USER_VERBS_CMD_##cmd, #cmd, Tail::tail, handler)
+#define PLAIN(cmd, request, response, tail, ...) \
+  Plain<request, response>(IB_USER_VERBS_CMD_##cmd, #cmd, Tail::tail, __VA_ARGS__)
 #define EXTENDED(cmd, request, response, handler) \
   Extended(IB_USER_VERBS_EX_CMD_##cmd, "EX_" #cmd, request, response, handler)
+
+using Has = Capabilities;
 
 // The device's mask: core's defaults, POST_SEND and REQ_NOTIFY_CQ (rxe_register_device()). Numbers that are not here,
 // rxe does not have either: MODIFY_AH, QUERY_AH, REG_SMR, QUERY_MR, BIND_MW, POLL_CQ, PEEK_CQ, POST_RECV,
@@ -56,17 +57,17 @@ constexpr std::array kWriteCommands = {
     PLAIN(QUERY_PORT, ib_uverbs_query_port, ib_uverbs_query_port_resp, kNone, QueryPortCommand),
     PLAIN(ALLOC_PD, ib_uverbs_alloc_pd, ib_uverbs_alloc_pd_resp, kDriver, AllocPdCommand),
     PLAIN(DEALLOC_PD, ib_uverbs_dealloc_pd, None, kNone, DeallocPdCommand),
-    PLAIN(CREATE_AH, ib_uverbs_create_ah, ib_uverbs_create_ah_resp, kDriver, NotSupported),
-    PLAIN(DESTROY_AH, ib_uverbs_destroy_ah, None, kNone, NotSupported),
+    PLAIN(CREATE_AH, ib_uverbs_create_ah, ib_uverbs_create_ah_resp, kDriver, CreateAhCommand, &Has::ud),
+    PLAIN(DESTROY_AH, ib_uverbs_destroy_ah, None, kNone, DestroyAhCommand, &Has::ud),
     PLAIN(REG_MR, ib_uverbs_reg_mr, ib_uverbs_reg_mr_resp, kDriver, RegMrCommand),
-    PLAIN(REREG_MR, ib_uverbs_rereg_mr, ib_uverbs_rereg_mr_resp, kDriver, NotSupported),
+    PLAIN(REREG_MR, ib_uverbs_rereg_mr, ib_uverbs_rereg_mr_resp, kDriver, ReregMrCommand, &Has::rereg_mr),
     PLAIN(DEREG_MR, ib_uverbs_dereg_mr, None, kNone, DeregMrCommand),
-    PLAIN(ALLOC_MW, ib_uverbs_alloc_mw, ib_uverbs_alloc_mw_resp, kDriver, NotSupported),
-    PLAIN(DEALLOC_MW, ib_uverbs_dealloc_mw, None, kNone, NotSupported),
+    PLAIN(ALLOC_MW, ib_uverbs_alloc_mw, ib_uverbs_alloc_mw_resp, kDriver, AllocMwCommand, &Has::mw),
+    PLAIN(DEALLOC_MW, ib_uverbs_dealloc_mw, None, kNone, DeallocMwCommand, &Has::mw),
     PLAIN(CREATE_COMP_CHANNEL, ib_uverbs_create_comp_channel, ib_uverbs_create_comp_channel_resp, kNone,
           CreateCompChannelCommand),
     PLAIN(CREATE_CQ, ib_uverbs_create_cq, ib_uverbs_create_cq_resp, kDriver, CreateCqCommand),
-    PLAIN(RESIZE_CQ, ib_uverbs_resize_cq, ib_uverbs_resize_cq_resp, kDriver, ResizeCqCommand),
+    PLAIN(RESIZE_CQ, ib_uverbs_resize_cq, ib_uverbs_resize_cq_resp, kDriver, ResizeCqCommand, &Has::resize_cq),
     PLAIN(DESTROY_CQ, ib_uverbs_destroy_cq, ib_uverbs_destroy_cq_resp, kNone, DestroyCqCommand),
     PLAIN(REQ_NOTIFY_CQ, ib_uverbs_req_notify_cq, None, kNone, ReqNotifyCqCommand),
     PLAIN(CREATE_QP, ib_uverbs_create_qp, ib_uverbs_create_qp_resp, kDriver, CreateQpCommand),
@@ -74,13 +75,13 @@ constexpr std::array kWriteCommands = {
     PLAIN(MODIFY_QP, ib_uverbs_modify_qp, None, kNone, ModifyQpCommand),
     PLAIN(DESTROY_QP, ib_uverbs_destroy_qp, ib_uverbs_destroy_qp_resp, kNone, DestroyQpCommand),
     PLAIN(POST_SEND, ib_uverbs_post_send, ib_uverbs_post_send_resp, kNone, PostSendCommand),
-    PLAIN(ATTACH_MCAST, ib_uverbs_attach_mcast, None, kNone, NotSupported),
-    PLAIN(DETACH_MCAST, ib_uverbs_attach_mcast, None, kNone, NotSupported),
-    PLAIN(CREATE_SRQ, ib_uverbs_create_srq, ib_uverbs_create_srq_resp, kDriver, NotSupported),
-    PLAIN(MODIFY_SRQ, ib_uverbs_modify_srq, None, kDriver, NotSupported),
-    PLAIN(QUERY_SRQ, ib_uverbs_query_srq, ib_uverbs_query_srq_resp, kNone, NotSupported),
-    PLAIN(DESTROY_SRQ, ib_uverbs_destroy_srq, ib_uverbs_destroy_srq_resp, kNone, NotSupported),
-    PLAIN(CREATE_XSRQ, ib_uverbs_create_xsrq, ib_uverbs_create_srq_resp, kDriver, NotSupported),
+    PLAIN(ATTACH_MCAST, ib_uverbs_attach_mcast, None, kNone, AttachMcastCommand, &Has::multicast),
+    PLAIN(DETACH_MCAST, ib_uverbs_attach_mcast, None, kNone, DetachMcastCommand, &Has::multicast),
+    PLAIN(CREATE_SRQ, ib_uverbs_create_srq, ib_uverbs_create_srq_resp, kDriver, CreateSrqCommand, &Has::srq),
+    PLAIN(MODIFY_SRQ, ib_uverbs_modify_srq, None, kDriver, ModifySrqCommand, &Has::srq),
+    PLAIN(QUERY_SRQ, ib_uverbs_query_srq, ib_uverbs_query_srq_resp, kNone, QuerySrqCommand, &Has::srq),
+    PLAIN(DESTROY_SRQ, ib_uverbs_destroy_srq, ib_uverbs_destroy_srq_resp, kNone, DestroySrqCommand, &Has::srq),
+    PLAIN(CREATE_XSRQ, ib_uverbs_create_xsrq, ib_uverbs_create_srq_resp, kDriver, CreateXsrqCommand, &Has::srq),
     // A short core request or response of QUERY_DEVICE is taken and truncated.
     EXTENDED(QUERY_DEVICE, 0, 0, ExQueryDeviceCommand),
     EXTENDED(CREATE_CQ, sizeof(ib_uverbs_ex_create_cq), sizeof(ib_uverbs_ex_create_cq_resp), ExCreateCqCommand),
@@ -122,10 +123,10 @@ Status VerifyExtended(const WriteCommand& method, const ib_uverbs_cmd_hdr& hdr, 
 
 std::span<const WriteCommand> WriteCommands() { return kWriteCommands; }
 
-Result<const WriteCommand*> FindWriteCommand(uint32_t command) {
+Result<const WriteCommand*> FindWriteCommand(const IbDevice& device, uint32_t command) {
   if ((command & ~(kIbUserVerbsCmdFlagExtended | kIbUserVerbsCmdCommandMask)) != 0) return Err(EINVAL);
   const auto it = std::ranges::find(kWriteCommands, command, &WriteCommand::number);
-  if (it == kWriteCommands.end()) return Err(EOPNOTSUPP);
+  if (it == kWriteCommands.end() || !device.Has(it->capability)) return Err(EOPNOTSUPP);
   return &*it;
 }
 
@@ -140,7 +141,7 @@ Result<int64_t> UverbsWrite(UverbsFile& file, kernel::Task& task, uint64_t buffe
   ib_uverbs_cmd_hdr hdr;
   if (count < sizeof(hdr)) return Err(EINVAL);
   CW_TRY(hdr, task.memory().Read<ib_uverbs_cmd_hdr>(buffer));
-  CW_TRY(const WriteCommand* const method, FindWriteCommand(hdr.command));
+  CW_TRY(const WriteCommand* const method, FindWriteCommand(file.device(), hdr.command));
   const bool extended = (hdr.command & kIbUserVerbsCmdFlagExtended) != 0;
   ib_uverbs_ex_cmd_hdr ex_hdr = {};
   if (extended) {
