@@ -46,8 +46,10 @@ Board::Board(const BoardSpec& spec, const pci::Function& function, ipc::MemoryTa
       hbm_bytes_(HbmBytes(spec.asic, spec.hbm_stacks)),
       firmware_(MakeFirmware(spec, function.identity().device == kDeviceGaudiSec)),
       power_up_ns_(MonotonicNs()),
-      max_power_mw_(firmware_.max_power_default),
-      max_clock_mhz_(spec.asic == Asic::kGaudi2 ? 1650 : 1575) {}
+      cpucp_({.idle_power_mw = firmware_.dc_power_default,
+              .max_power_mw = firmware_.max_power_default,
+              .max_clock_mhz = spec.asic == Asic::kGaudi2 ? 1650u : 1575u,
+              .hbm_stacks = spec.hbm_stacks}) {}
 
 Result<std::unique_ptr<Board>> Board::Create(const BoardSpec& spec, const pci::Function& function, pci::Bus& bus,
                                              ipc::MemoryTable& memories) {
@@ -65,26 +67,6 @@ Result<std::unique_ptr<Board>> Board::Create(const BoardSpec& spec, const pci::F
   CW_TRY(const uint32_t hbm, memories.Create(function.name() + "-hbm", bytes));
   CW_CHECK(bus.BackBar(function, kHbmBar, 0, std::min(bytes, function.bar(kHbmBar).size), hbm, 0));
   return std::unique_ptr<Board>(new Board(spec, function, memories, hbm));
-}
-
-uint64_t Board::max_power_mw() const {
-  const std::lock_guard lock(mutex_);
-  return max_power_mw_;
-}
-
-void Board::set_max_power_mw(uint64_t value) {
-  const std::lock_guard lock(mutex_);
-  max_power_mw_ = value;
-}
-
-uint32_t Board::max_clock_mhz() const {
-  const std::lock_guard lock(mutex_);
-  return max_clock_mhz_;
-}
-
-void Board::set_max_clock_mhz(uint32_t value) {
-  const std::lock_guard lock(mutex_);
-  max_clock_mhz_ = value;
 }
 
 uint64_t Board::timestamp() const { return MonotonicNs() - power_up_ns_; }

@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "devices/gaudi/address_map.h"
+#include "devices/gaudi/cpucp.h"
 #include "ipc/memory_table.h"
 #include "pci/bus.h"
 #include "pci/function.h"
@@ -66,14 +67,7 @@ class Board {
   // The content of [offset, offset + len) is undefined from now on: its pages go back to the system.
   void ForgetHbm(uint64_t offset, uint64_t len) { memories_.Discard(hbm_, offset, len); }
 
-  // CPU-CP requests.
-  uint64_t max_power_mw() const;
-  void set_max_power_mw(uint64_t value);
-  uint64_t power_mw() const { return firmware_.dc_power_default; }  // no engine runs: the idle draw
-  uint64_t energy_mj() const { return power_mw() * (timestamp() / 1'000'000) / 1'000; }  // since power-up
-  uint32_t max_clock_mhz() const;                                                        // MME PLL
-  void set_max_clock_mhz(uint32_t value);
-  uint32_t clock_mhz() const { return max_clock_mhz(); }
+  CpuCp& cpucp() { return cpucp_; }
   // PSOC timestamp counter: ns since power-up.
   uint64_t timestamp() const;
 
@@ -87,9 +81,7 @@ class Board {
   const uint64_t hbm_bytes_;
   const FirmwareInfo firmware_;
   const uint64_t power_up_ns_;
-  mutable std::mutex mutex_;  // guards what follows
-  uint64_t max_power_mw_;
-  uint32_t max_clock_mhz_;
+  CpuCp cpucp_;
 };
 
 }  // namespace causeway::gaudi

@@ -49,7 +49,6 @@ TEST(GaudiBoard, FirmwareVersionsBeginWithNumbersClientsParse) {
   EXPECT_TRUE((*board)->firmware().preboot_version.starts_with("1.11.0"));
   EXPECT_EQ((*board)->firmware().card_name, "HL205");
   EXPECT_EQ((*board)->hbm_bytes(), 32 * kGiB);
-  EXPECT_EQ((*board)->clock_mhz(), 1575u);
   const uint64_t before = (*board)->timestamp();
   EXPECT_GE((*board)->timestamp(), before);
 }

@@ -27,6 +27,7 @@ HlDevice::HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& pr
       node_(std::move(node)),
       control_node_(std::move(control_node)),
       timeout_locked_sec_(properties.timeout_locked_sec),
+      events_(properties.num_of_events),
       pool_(properties.dram_user_base_address, PoolEnd(properties), properties.dram_page_size) {}
 
 HlDevice::~HlDevice() = default;

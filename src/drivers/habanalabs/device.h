@@ -32,6 +32,7 @@
 #include "drivers/habanalabs/asic_properties.h"
 #include "drivers/habanalabs/dram_pool.h"
 #include "drivers/habanalabs/error_capture.h"
+#include "drivers/habanalabs/events.h"
 #include "drivers/habanalabs/execution.h"
 #include "drivers/habanalabs/reset.h"
 #include "kernel/file.h"
@@ -87,6 +88,7 @@ class HlDevice {
   // Before the nodes appear. Outlives every file.
   void set_execution(Execution* execution) { execution_ = execution; }
   Execution* execution() const { return execution_; }
+  EngineMask BusyEngines() const { return execution_ == nullptr ? EngineMask{} : execution_->BusyEngines(); }
 
   // hl_device_open(): errors EAGAIN, EPERM, EBUSY in the order of specs; see the table test.
   Result<Ref<kernel::File>> OpenCompute(kernel::Task& opener, uint32_t major, uint32_t minor);
@@ -126,6 +128,11 @@ class HlDevice {
 
   std::atomic<uint32_t>& dmabuf_export_cnt() { return dmabuf_export_cnt_; }
 
+  // hl_fw_send_cpu_message(). errors: ETIMEDOUT no answer; EIO it refuses, or did not answer before.
+  Result<uint64_t> SendCpuMessage(const gaudi::CpucpPacket& packet);
+  // What the PCIe core counts: KB/s since the last look, and replays.
+  uapi::hl_info_pci_counters PciCounters();
+
   CsCounters& cs_counters() { return cs_counters_; }
   ErrorCapture& errors() { return errors_; }
 
@@ -164,6 +171,23 @@ class HlDevice {
   // A queue manager met an opcode that it does not know. The record's timestamp is filled in.
   void UndefinedOpcode(const uapi::hl_info_undefined_opcode_event& event);
 
+  // An entry of the event queue: counted, then treated as FindEvent() says.
+  struct EventDetails {
+    uint64_t event_mask = 0;      // HL_NOTIFIER_EVENT_... beside those of the event's class
+    uint16_t engine_id = 0xffff;  // whom INFO USER_ENGINE_ERR_EVENT names
+    uint16_t error_count = 1;
+    bool critical = false;  // the firmware's word on an ECC error
+  };
+  void HandleEvent(uint16_t event_id, const EventDetails& details);
+  void HandleEvent(uint16_t event_id) { HandleEvent(event_id, EventDetails{}); }
+  void HeartbeatLost();
+  // The driver's heartbeat: every 10 s from now on. hl_device_heartbeat().
+  void StartHeartbeat();
+  // The PCIe link is gone, until the next hard reset at least: the management processor cannot be reached.
+  void SetPciLink(bool up);
+  const EventStats& events() const { return events_; }
+  const ClkThrottling& clk_throttling() const { return clk_throttling_; }
+
   // hl_device_set_debug_mode(). errors: EFAULT it is so already.
   Status SetDebugMode(bool enable);
   bool in_debug() const { return in_debug_.load(std::memory_order_acquire); }
@@ -185,6 +209,7 @@ class HlDevice {
   void ReleaseEnded();           // the last of hl_device_release()
   void FreePack(PhysPgPack& pack);
   bool IsIdle() const;
+  void Heartbeat();
 
   // reset.cc; Locked: reset_mutex_ is held.
   void UpdateStatusLocked();
@@ -212,8 +237,12 @@ class HlDevice {
   std::atomic<bool> reset_on_lockup_{true};
   std::atomic<uint32_t> timeout_locked_sec_;
   std::atomic<uint32_t> device_release_watchdog_timeout_sec_{30};  // HL_DEVICE_RELEASE_WATCHDOG_TIMEOUT_SEC
+  std::atomic<bool> pci_link_down_{false};
+  std::atomic<bool> device_cpu_disabled_{false};  // it did not answer once: not asked again before a hard reset
   CsCounters cs_counters_;
   ErrorCapture errors_;
+  EventStats events_;
+  ClkThrottling clk_throttling_;
 
   mutable std::mutex mutex_;  // guards what follows
   DramPool pool_;
@@ -232,6 +261,10 @@ class HlDevice {
 
   mutable std::mutex notifiers_mutex_;                      // innermost; guards what follows
   std::vector<std::pair<NotifierEvent*, bool>> notifiers_;  // true: of a control node
+
+  std::mutex pci_counters_mutex_;  // guards what follows
+  uint64_t pci_rx_bytes_ = 0, pci_tx_bytes_ = 0;
+  int64_t pci_counters_ns_ = 0;
 
   mutable std::mutex reset_mutex_;  // guards what follows
   ResetInfo reset_;

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <span>
 
+#include "drivers/habanalabs/debug.h"
 #include "drivers/habanalabs/info.h"
 #include "drivers/habanalabs/memory.h"
 
@@ -45,6 +46,7 @@ Status ComputeInfo(HlFile& file, kernel::Task& task, uapi::hl_info_args& args) {
 constexpr std::array kHandlers = {
     Entry<uapi::kHlInfo, uapi::hl_info_args, ComputeInfo>(),
     Entry<uapi::kHlMemory, uapi::hl_mem_args, MemoryIoctl>(),
+    Entry<uapi::kHlDebug, uapi::hl_debug_args, DebugIoctl>(),
 };
 
 // Copies in, calls, copies out: always, also when the call failed, and never more than the caller's size. A short

@@ -76,10 +76,10 @@ class Harness {
   const ipc::ArenaHeader& header() const { return *header_; }
 
   // open(2) of a node, through the tree.
-  Result<Ref<kernel::File>> OpenPath(const std::string& path) {
+  Result<Ref<kernel::File>> OpenPath(const std::string& path, uint32_t flags = O_RDWR) {
     const ipc::NodeEntry* node = Find(path);
     if (node == nullptr) return Err(ENOENT);
-    return tree_->Open(task, node->node_id, O_RDWR);
+    return tree_->Open(task, node->node_id, flags);
   }
   Result<Ref<kernel::File>> Open() { return OpenPath(names.node()); }
   Result<Ref<kernel::File>> OpenControl() { return OpenPath(names.control_node()); }

@@ -10,11 +10,14 @@
 #include <atomic>
 #include <cstring>
 #include <optional>
+#include <string>
 #include <vector>
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #endif
+
+#include "drivers/habanalabs/engine_status.h"
 
 namespace causeway::habanalabs {
 namespace {
@@ -78,10 +81,10 @@ Status HwIpInfo(const InfoCall& call) {
   return CopyOutStruct(call, info, IsMisc(call) ? uapi::kMiscHwIpInfoSize : sizeof(info));
 }
 
-// hw_events_info(): no event has ever come.
+// hw_events_info(): since the last hard reset; aggregate: since the driver was loaded.
 Status HwEvents(const InfoCall& call) {
-  const std::vector<uint32_t> counts(call.device.properties().num_of_events, 0);
-  return CopyOut(call, std::as_bytes(std::span(counts)));
+  const bool aggregate = call.args.op == uapi::kHlInfoHwEventsAggregate;
+  return CopyOut(call, std::as_bytes(std::span<const uint32_t>(call.device.events().Get(aggregate))));
 }
 
 // dram_usage_info().
@@ -96,7 +99,7 @@ Status DramUsage(const InfoCall& call) {
 Status HwIdle(const InfoCall& call) {
   CW_CHECK(CheckOut(call));
   uapi::hl_info_hw_idle idle{};
-  const EngineMask busy = call.device.execution() == nullptr ? EngineMask{} : call.device.execution()->BusyEngines();
+  const EngineMask busy = call.device.BusyEngines();
   std::ranges::copy(busy, idle.busy_engines_mask_ext);
   idle.busy_engines_mask = static_cast<uint32_t>(busy[0]);
   idle.is_idle = std::ranges::all_of(busy, [](uint64_t word) { return word == 0; }) ? 1 : 0;
@@ -107,21 +110,27 @@ Status DeviceStatus(const InfoCall& call) {
   return CopyOutStruct(call, uapi::hl_info_device_status{.status = call.device.status(), .pad = 0});
 }
 
-// hl_device_utilization(): the share of the power between idle and maximum.
+Result<uint64_t> AskFirmware(const InfoCall& call, gaudi::CpucpOpcode opcode, uint16_t index = 0) {
+  return call.device.SendCpuMessage({.opcode = opcode, .index = index});
+}
+
+// hl_device_utilization(): the share of the power between idle and maximum. Whatever fails is EINVAL.
 Status DeviceUtilization(const InfoCall& call) {
   CW_CHECK(CheckOut(call));
-  const gaudi::Board& board = call.device.board();
-  const uint64_t idle = board.firmware().dc_power_default;
-  const uint64_t max = board.max_power_mw();
-  if (max <= idle) return Err(EINVAL);
-  const uint64_t now = std::clamp(board.power_mw(), idle, max);
-  const auto percent = static_cast<uint32_t>((now - idle) * 100 / (max - idle));
+  const uint64_t idle = call.device.board().firmware().dc_power_default;
+  const auto max = AskFirmware(call, gaudi::CpucpOpcode::kMaxPowerGet);
+  const auto power = AskFirmware(call, gaudi::CpucpOpcode::kPowerGet);
+  if (!max || !power || *max <= idle) return Err(EINVAL);
+  const auto percent = static_cast<uint32_t>((std::clamp(*power, idle, *max) - idle) * 100 / (*max - idle));
   return CopyOutStruct(call, uapi::hl_info_device_utilization{.utilization = percent, .pad = 0});
 }
 
 Status ClkRate(const InfoCall& call) {
-  return CopyOutStruct(call, uapi::hl_info_clk_rate{.cur_clk_rate_mhz = call.device.board().clock_mhz(),
-                                                    .max_clk_rate_mhz = call.device.board().max_clock_mhz()});
+  CW_CHECK(CheckOut(call));
+  CW_TRY(const uint64_t now, AskFirmware(call, gaudi::CpucpOpcode::kFrequencyCurrGet));
+  CW_TRY(const uint64_t max, AskFirmware(call, gaudi::CpucpOpcode::kFrequencyGet));
+  return CopyOutStruct(call, uapi::hl_info_clk_rate{.cur_clk_rate_mhz = static_cast<uint32_t>(now),
+                                                    .max_clk_rate_mhz = static_cast<uint32_t>(max)});
 }
 
 // Releases are not counted.
@@ -159,7 +168,7 @@ Status CsCountersInfo(const InfoCall& call) {
   return CopyOutStruct(call, info);
 }
 
-Status ClkThrottleReason(const InfoCall& call) { return CopyOutStruct(call, uapi::hl_info_clk_throttle{}); }
+Status ClkThrottleReason(const InfoCall& call) { return CopyOutStruct(call, call.device.clk_throttling().Info()); }
 
 // sync_manager_info().
 Status SyncManager(const InfoCall& call) {
@@ -177,21 +186,58 @@ Status SyncManager(const InfoCall& call) {
   return CopyOutStruct(call, info);
 }
 
+// pci_counters_info().
+Status PciCounters(const InfoCall& call) {
+  CW_CHECK(CheckOut(call));
+  uapi::hl_info_pci_counters counters = call.device.PciCounters();
+  CW_TRY(counters.replay_cnt, AskFirmware(call, gaudi::CpucpOpcode::kPcieReplayCntGet));
+  return CopyOutStruct(call, counters);
+}
+
 // pll_frequency_info(): every output of every PLL of this board runs at the engines' clock.
 Status PllFrequency(const InfoCall& call) {
   CW_CHECK(CheckOut(call));
   if (call.args.pll_index >= call.device.properties().pll_count) return Err(EINVAL);
+  CW_TRY(const uint64_t clock,
+         AskFirmware(call, gaudi::CpucpOpcode::kPllInfoGet, static_cast<uint16_t>(call.args.pll_index)));
   uapi::hl_pll_frequency_info info{};
-  std::ranges::fill(info.output, static_cast<uint16_t>(call.device.board().clock_mhz()));
+  std::ranges::fill(info.output, static_cast<uint16_t>(clock));
   return CopyOutStruct(call, info);
 }
 
 Status Power(const InfoCall& call) {
-  return CopyOutStruct(call, uapi::hl_power_info{.power = call.device.board().power_mw()});
+  CW_CHECK(CheckOut(call));
+  CW_TRY(const uint64_t power, AskFirmware(call, gaudi::CpucpOpcode::kPowerGet));
+  return CopyOutStruct(call, uapi::hl_power_info{.power = power});
 }
 
 Status TotalEnergy(const InfoCall& call) {
-  return CopyOutStruct(call, uapi::hl_info_energy{.total_energy_consumption = call.device.board().energy_mj()});
+  CW_CHECK(CheckOut(call));
+  CW_TRY(const uint64_t energy, AskFirmware(call, gaudi::CpucpOpcode::kTotalEnergyGet));
+  return CopyOutStruct(call, uapi::hl_info_energy{.total_energy_consumption = energy});
+}
+
+// engine_status_info(): the size comes back whatever fits.
+Status EngineStatus(const InfoCall& call) {
+  constexpr uint32_t kMinSize = 1024, kMaxSize = 1 << 20;  // SZ_1K, HL_ENGINES_DATA_MAX_SIZE
+  const uint32_t size = call.args.return_size;
+  if (size < kMinSize || size > kMaxSize || call.args.return_pointer == 0) return Err(EINVAL);
+  const std::string text = EngineStatusText(call.device.properties().asic, call.device.BusyEngines());
+  if (text.size() > size) return Err(ENOMEM);
+  call.args.user_buffer_actual_size = static_cast<uint32_t>(text.size());
+  return call.task.memory().CopyTo(call.args.return_pointer, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+// send_fw_generic_request(): HL_PASSTHROUGH_VERSIONS only. The blob is the firmware's; this one's is text.
+Status FwGenericReq(const InfoCall& call) {
+  constexpr uint32_t kPassthroughVersions = 0, kMaxSize = 1 << 20;
+  if (call.args.fw_sub_opcode != kPassthroughVersions || call.args.return_size > kMaxSize) return Err(EINVAL);
+  if (call.args.return_size == 0) return Err(ENOMEM);  // gen_pool_alloc() of nothing
+  const gaudi::FirmwareInfo& firmware = call.device.board().firmware();
+  const std::string text = firmware.preboot_version + "\n" + firmware.uboot_version + "\n" + firmware.cpucp_version;
+  const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
+  return call.task.memory().CopyTo(call.args.return_pointer,
+                                   bytes.first(std::min<size_t>(bytes.size(), call.args.return_size)));
 }
 
 Status OpenStats(const InfoCall& call) {
@@ -205,8 +251,16 @@ Status OpenStats(const InfoCall& call) {
 }
 
 // The HBM has no faulty rows.
-Status DramReplacedRows(const InfoCall& call) { return CopyOutStruct(call, uint64_t{0}); }
-Status DramPendingRows(const InfoCall& call) { return CopyOutStruct(call, uint32_t{0}); }
+Status DramReplacedRows(const InfoCall& call) {
+  CW_CHECK(CheckOut(call));
+  CW_TRY(const uint64_t rows, AskFirmware(call, gaudi::CpucpOpcode::kHbmReplacedRowsInfoGet));
+  return CopyOutStruct(call, rows);
+}
+Status DramPendingRows(const InfoCall& call) {
+  CW_CHECK(CheckOut(call));
+  CW_TRY(const uint64_t rows, AskFirmware(call, gaudi::CpucpOpcode::kHbmPendingRowsStatus));
+  return CopyOutStruct(call, static_cast<uint32_t>(rows));
+}
 
 Status LastErrOpenDevTime(const InfoCall& call) {
   return CopyOutStruct(call,
@@ -288,6 +342,7 @@ constexpr std::array kRows = {
     InfoRow{uapi::kHlInfoResetCount, "RESET_COUNT", InfoWhen::kAlways, false, ResetCount},
     InfoRow{uapi::kHlInfoTimeSync, "TIME_SYNC", InfoWhen::kLive, false, TimeSync},
     InfoRow{uapi::kHlInfoCsCounters, "CS_COUNTERS", InfoWhen::kAlways, false, CsCountersInfo},
+    InfoRow{uapi::kHlInfoPciCounters, "PCI_COUNTERS", InfoWhen::kLive, false, PciCounters},
     InfoRow{uapi::kHlInfoClkThrottleReason, "CLK_THROTTLE_REASON", InfoWhen::kAlways, false, ClkThrottleReason},
     InfoRow{uapi::kHlInfoSyncManager, "SYNC_MANAGER", InfoWhen::kAlways, false, SyncManager},
     InfoRow{uapi::kHlInfoTotalEnergy, "TOTAL_ENERGY", InfoWhen::kLive, false, TotalEnergy},
@@ -307,8 +362,10 @@ constexpr std::array kRows = {
     InfoRow{uapi::kHlInfoGetEvents, "GET_EVENTS", InfoWhen::kAlways, false, GetEvents},
     InfoRow{uapi::kHlInfoUndefinedOpcodeEvent, "UNDEFINED_OPCODE_EVENT", InfoWhen::kAlways, false,
             UndefinedOpcodeEvent},
+    InfoRow{uapi::kHlInfoEngineStatus, "ENGINE_STATUS", InfoWhen::kLive, false, EngineStatus},
     InfoRow{uapi::kHlInfoPageFaultEvent, "PAGE_FAULT_EVENT", InfoWhen::kAlways, true, PageFaultEvent},
     InfoRow{uapi::kHlInfoUserMappings, "USER_MAPPINGS", InfoWhen::kAlways, true, UserMappings},
+    InfoRow{uapi::kHlInfoFwGenericReq, "FW_GENERIC_REQ", InfoWhen::kLive, true, FwGenericReq},
     InfoRow{uapi::kHlInfoHwErrEvent, "HW_ERR_EVENT", InfoWhen::kAlways, true, HwErrEvent},
     InfoRow{uapi::kHlInfoFwErrEvent, "FW_ERR_EVENT", InfoWhen::kAlways, true, FwErrEvent},
     InfoRow{uapi::kHlInfoUserEngineErrEvent, "USER_ENGINE_ERR_EVENT", InfoWhen::kAlways, true, UserEngineErrEvent},

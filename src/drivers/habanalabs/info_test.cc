@@ -101,7 +101,12 @@ TEST(HlInfo, CommonErrnoTable) {
       };
       EXPECT_EQ(ask(kUserOut, 64, 1), EINVAL);  // pad
       const bool eventfd = row.op == uapi::kHlInfoRegisterEventfd || row.op == uapi::kHlInfoUnregisterEventfd;
-      if (!eventfd) {
+      // FW_GENERIC_REQ leaves a bad pointer to the copy, and an empty buffer to the allocator.
+      const bool blob = row.op == uapi::kHlInfoFwGenericReq && !absent;
+      if (blob) {
+        EXPECT_EQ(ask(0, 64, 0), EFAULT);
+        EXPECT_EQ(ask(kUserOut, 0, 0), ENOMEM);
+      } else if (!eventfd) {
         EXPECT_EQ(ask(0, 64, 0), EINVAL);
         // USER_MAPPINGS looks at the pointer only.
         if (row.op != uapi::kHlInfoUserMappings || absent) {
@@ -209,7 +214,12 @@ TEST(HlInfo, FirmwareAnswers) {
   uint64_t out = 0;
   EXPECT_EQ(harness.Info(file, uapi::kHlInfoSecuredAttestation, &out), EIO);
   EXPECT_EQ(harness.Info(file, uapi::kHlInfoTotalEnergy, &out), 0);
-  EXPECT_EQ(harness.Info(file, uapi::kHlInfoPciCounters, &out), EINVAL);  // not modelled
+  uapi::hl_info_pci_counters counters{};
+  EXPECT_EQ(harness.Info(file, uapi::kHlInfoPciCounters, &counters), 0);
+  EXPECT_EQ(counters.replay_cnt, 0u);
+  EXPECT_EQ(harness.Info(file, uapi::kHlInfoFwGenericReq, &out, 8, 0), 0);
+  EXPECT_EQ(harness.Info(file, uapi::kHlInfoFwGenericReq, &out, 8, 1), EINVAL);
+  EXPECT_EQ(harness.Info(file, uapi::kHlInfoFwGenericReq, &out, (1 << 20) + 1, 0), EINVAL);
 }
 
 TEST(HlInfo, RecordsOfErrorsThatNeverHappened) {
@@ -230,6 +240,22 @@ TEST(HlInfo, RecordsOfErrorsThatNeverHappened) {
     EXPECT_EQ(ask(uapi::kHlInfoHwErrEvent, 15, &first), misc ? EINVAL : ENOMEM);
     EXPECT_EQ(ask(uapi::kHlInfoHwErrEvent, 16, &first), misc ? EINVAL : 0);
     EXPECT_EQ(first, 0x55u);
+  }
+}
+
+// engine_status_info().
+TEST(HlInfo, EngineStatus) {
+  for (const gaudi::Asic asic : kEveryAsic) {
+    Harness harness({.asic = asic});
+    Ref<kernel::File> file = *harness.OpenControl();
+    std::array<char, 8192> text{};
+    EXPECT_EQ(harness.Info(file, uapi::kHlInfoEngineStatus, &text, 1023), EINVAL);
+    EXPECT_EQ(harness.Info(file, uapi::kHlInfoEngineStatus, &text, (1 << 20) + 1), EINVAL);
+    uapi::hl_info_args args{
+        .return_pointer = kUserOut, .return_size = 8192, .op = uapi::kHlInfoEngineStatus, .dcore_id = 0, .pad = 0};
+    EXPECT_EQ(harness.Ioctl(*file, uapi::HlIoctlH(uapi::kHlInfo), args), 0);
+    EXPECT_GT(args.user_buffer_actual_size, 1024u);
+    EXPECT_EQ(harness.Info(file, uapi::kHlInfoEngineStatus, &text, 1024), ENOMEM);
   }
 }
 

@@ -171,6 +171,7 @@ void HlDevice::WaitForProcesses(uint32_t pending) {
 void HlDevice::FinishHardReset() {
   // hw_fini(): memory loses its content. No context is left that could have a part of it mapped.
   board_->ForgetHbm(0, board_->hbm_bytes());
+  events_.ClearAtHardReset();
   bool consecutive = false;
   {
     const std::lock_guard lock(reset_mutex_);
@@ -179,6 +180,9 @@ void HlDevice::FinishHardReset() {
                   (reset_.prev_reset_trigger == kResetFwFatalErr || reset_.prev_reset_trigger == kResetHeartbeat);
   }
   if (consecutive) return FailHardReset("Consecutive fatal errors, stopping hard reset");
+  if (pci_link_down_) return FailHardReset("The device does not answer on PCI");
+  board_->cpucp().Reboot();
+  device_cpu_disabled_ = false;
   if (execution_ != nullptr) execution_->Reinit(/*hard=*/true);
   {
     const std::lock_guard lock(reset_mutex_);

@@ -191,25 +191,183 @@ TEST(HlErrors, FirstOfEachKindIsKeptUntilTheNextOpen) {
     Ref<kernel::File> file = *harness.Open();
     uint64_t va = 0;
     EXPECT_EQ(harness.MapHost(file, kUserHost, 3 * kPageSize, &va), 0);
+    // Gaudi's handler says that a reset follows, and leaves it to the command submission's time-out.
+    harness.device().Razwi(0x42, 9, uapi::kHlRazwiWrite);
+    const uint64_t told = gaudi2 ? 0 : uint64_t{uapi::kHlEventDeviceReset};
+    EXPECT_EQ(TakeEvents(harness, file), uapi::kHlEventRazwi | uapi::kHlEventUserEngineErr | told);
+    uapi::hl_info_undefined_opcode_event opcode{};
+    opcode.engine_id = gaudi2 ? 45 : 0;
+    harness.device().UndefinedOpcode(opcode);
+    EXPECT_EQ(TakeEvents(harness, file), uapi::kHlEventUndefinedOpcode | uapi::kHlEventUserEngineErr | told);
+    harness.device().UndefinedOpcode(opcode);  // a second one is no news
+    EXPECT_EQ(TakeEvents(harness, file), uapi::kHlEventUserEngineErr | told);
+    EXPECT_EQ(harness.device().status(), uapi::kHlStatusOperational);
+
+    // Gaudi2's page faults reset the chip, Gaudi's do not.
     harness.device().PageFault(0x1234000, 5, /*pmmu=*/true);
     harness.device().PageFault(0x5678000, 6, /*pmmu=*/true);
-    EXPECT_EQ(TakeEvents(harness, file), uapi::kHlEventPageFault | uapi::kHlEventUserEngineErr);
-    harness.device().Razwi(0x42, 9, uapi::kHlRazwiWrite);
-    const uint64_t reset = gaudi2 ? 0 : uint64_t{uapi::kHlEventDeviceReset};
-    EXPECT_EQ(TakeEvents(harness, file), uapi::kHlEventRazwi | uapi::kHlEventUserEngineErr | reset);
-    const auto& fault = harness.device().errors().page_fault();
-    ASSERT_TRUE(fault.has_value());
-    EXPECT_EQ(fault->addr, 0x1234000u);
-    EXPECT_EQ(fault->engine_id, 5u);
-    ASSERT_EQ(harness.device().errors().user_mappings().size(), 1u);
-    EXPECT_EQ(harness.device().errors().user_mappings()[0].dev_va, va);
-    EXPECT_EQ(harness.device().errors().user_mappings()[0].size, 3 * kPageSize);
-    EXPECT_EQ(harness.device().errors().user_engine_err().has_value(), gaudi2);
+    const uint64_t reset = gaudi2 ? uint64_t{uapi::kHlEventDeviceReset} : 0;
+    EXPECT_EQ(TakeEvents(harness, file), uapi::kHlEventPageFault | uapi::kHlEventUserEngineErr | reset);
+    EXPECT_EQ(harness.device().status(), gaudi2 ? uapi::kHlStatusInReset : uapi::kHlStatusOperational);
+    uapi::hl_page_fault_info fault{};
+    EXPECT_EQ(harness.Info(file, uapi::kHlInfoPageFaultEvent, &fault), 0);
+    EXPECT_EQ(fault.addr, 0x1234000u);
+    EXPECT_EQ(fault.engine_id, 5u);
+    uapi::hl_user_mapping mapping{};
+    EXPECT_EQ(harness.Info(file, uapi::kHlInfoUserMappings, &mapping, 15), ENOMEM);
+    EXPECT_EQ(harness.Info(file, uapi::kHlInfoUserMappings, &mapping), 0);
+    EXPECT_EQ(mapping.dev_va, va);
+    EXPECT_EQ(mapping.size, 3 * kPageSize);
+    uapi::hl_info_engine_err_event engine{};
+    EXPECT_EQ(harness.Info(file, uapi::kHlInfoUserEngineErrEvent, &engine), 0);
+    if (gaudi2) {  // Gaudi's handler keeps no such record
+      EXPECT_EQ(engine.engine_id, 9u);
+    }
+
     file.Reset();
+    harness.work.Advance(seconds(2));
     EXPECT_TRUE(harness.device().errors().page_fault().has_value());
     file = *harness.Open();
     EXPECT_FALSE(harness.device().errors().page_fault().has_value());
   }
+}
+
+// gaudi_handle_eqe(), gaudi2_handle_eqe().
+TEST(HlErrors, EventTable) {
+  const struct {
+    gaudi::Asic asic;
+    uint16_t event;
+    bool critical, reset;
+    uint64_t mask;
+  } cases[] = {
+      {gaudi::Asic::kGaudi, 38, false, false, uapi::kHlEventGeneralHwErr},                               // TPC0_SERR
+      {gaudi::Asic::kGaudi, 46, false, true, uapi::kHlEventGeneralHwErr | uapi::kHlEventCriticalHwErr},  // TPC0_DERR
+      {gaudi::Asic::kGaudi, 189, false, true, uapi::kHlEventGeneralHwErr | uapi::kHlEventCriticalHwErr},
+      {gaudi::Asic::kGaudi, 645, false, true, uapi::kHlEventCriticalFwErr},  // FW_ALIVE_S
+      {gaudi::Asic::kGaudi, 203, false, false,
+       uapi::kHlEventUserEngineErr | uapi::kHlEventTpcAssert | uapi::kHlEventDeviceReset},
+      {gaudi::Asic::kGaudi, 202, false, false, 0},  // no such event
+      {gaudi::Asic::kGaudi, 658, false, false, 0},
+      {gaudi::Asic::kGaudi, 660, false, false, uapi::kHlEventUserEngineErr},
+      {gaudi::Asic::kGaudi2, 100, false, false, uapi::kHlEventGeneralHwErr},
+      {gaudi::Asic::kGaudi2, 100, true, true, uapi::kHlEventGeneralHwErr | uapi::kHlEventCriticalHwErr},
+      {gaudi::Asic::kGaudi2, 548, false, true, uapi::kHlEventGeneralHwErr | uapi::kHlEventCriticalHwErr},
+      {gaudi::Asic::kGaudi2, 549, false, false, uapi::kHlEventGeneralHwErr},
+      {gaudi::Asic::kGaudi2, 502, false, true, uapi::kHlEventCriticalFwErr},
+      {gaudi::Asic::kGaudi2, 1328, false, false, 0},
+      {gaudi::Asic::kGaudi2, 1329, false, false, 0},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE("event " + std::to_string(c.event));
+    Harness harness({.asic = c.asic});
+    Ref<kernel::File> file = *harness.Open();
+    harness.device().HandleEvent(c.event, {.critical = c.critical});
+    EXPECT_EQ(TakeEvents(harness, file), c.mask | (c.reset ? uint64_t{uapi::kHlEventDeviceReset} : 0));
+    EXPECT_EQ(harness.device().status(), c.reset ? uapi::kHlStatusInReset : uapi::kHlStatusOperational);
+    const auto counts = harness.device().events().Get(false);
+    if (c.event < counts.size()) {
+      EXPECT_EQ(counts[c.event], 1u);
+    }
+    file.Reset();
+    harness.work.Advance(seconds(2));
+    const bool kept = !c.reset && c.event < counts.size();
+    EXPECT_EQ(harness.device().events().Get(false) == counts, kept || c.event >= counts.size());
+    EXPECT_EQ(harness.device().events().Get(true), counts);
+    EXPECT_EQ(harness.device().errors().hw_err().has_value(), (c.mask & uapi::kHlEventCriticalHwErr) != 0);
+    EXPECT_EQ(harness.device().errors().fw_err().has_value(), (c.mask & uapi::kHlEventCriticalFwErr) != 0);
+  }
+}
+
+TEST(HlErrors, MiscKnowsSevenEventsAndOneRecordOfFaults) {
+  Harness harness({.flavour = Flavour::kMisc});
+  Ref<kernel::File> file = *harness.Open();
+  Ref<kernel::File> control = *harness.OpenControl();
+  harness.device().PageFault(0x77000, 3, true);
+  EXPECT_EQ(TakeEvents(harness, file), uapi::kHlEventUserEngineErr | uapi::kHlEventDeviceReset);
+  EXPECT_EQ(TakeEvents(harness, control), uapi::kHlEventUserEngineErr | uapi::kHlEventDeviceReset);
+  uapi::hl_info_razwi_event_misc record{};
+  EXPECT_EQ(harness.Info(control, uapi::kHlInfoRazwiEvent, &record), 0);
+  EXPECT_EQ(record.addr, 0x77000u);
+  EXPECT_EQ(record.engine_id_1, 3u);
+  EXPECT_EQ(record.error_type, uapi::kHlRazwiMiscPageFault);
+}
+
+// hl_device_heartbeat(): every 10 s; a processor that does not answer costs a hard reset, after which it does.
+TEST(HlHeartbeat, LossIsSeenAtTheNextBeat) {
+  for (const Flavour flavour : kEveryFlavour) {
+    Harness harness({.flavour = flavour});
+    Ref<kernel::File> control = *harness.OpenControl();
+    harness.work.Advance(seconds(25));
+    EXPECT_EQ(harness.device().status(), uapi::kHlStatusOperational);
+    harness.device().board().cpucp().Kill();
+    uapi::hl_power_info power{};
+    EXPECT_EQ(harness.Info(control, uapi::kHlInfoPower, &power), ETIMEDOUT);
+    EXPECT_EQ(harness.Info(control, uapi::kHlInfoPower, &power), EIO);
+    harness.work.Advance(seconds(5));
+    EXPECT_EQ(harness.device().reset_count().hard, 1u);
+    EXPECT_EQ(harness.device().status(), uapi::kHlStatusOperational);
+    EXPECT_EQ(harness.Info(control, uapi::kHlInfoPower, &power), 0);
+    uapi::hl_info_fw_err_event record{};
+    record.timestamp = -1;
+    EXPECT_EQ(harness.Info(control, uapi::kHlInfoFwErrEvent, &record), flavour == Flavour::kMisc ? EINVAL : 0);
+    if (flavour != Flavour::kMisc) {
+      EXPECT_EQ(record.err_type, uapi::kHlFwErrHeartbeat);
+      EXPECT_GT(record.timestamp, 0);
+    }
+  }
+}
+
+TEST(HlHeartbeat, APciLinkThatStaysDownCostsTheDevice) {
+  Harness harness;
+  harness.device().SetPciLink(false);
+  harness.work.Advance(seconds(10));
+  EXPECT_EQ(harness.device().status(), uapi::kHlStatusMalfunction);
+  EXPECT_EQ(harness.OpenErrno(), EPERM);
+  // It comes back, and an administrator resets it.
+  harness.device().SetPciLink(true);
+  EXPECT_TRUE(harness.device().Reset(kResetHard).has_value());
+  harness.work.Advance(seconds(1));
+  EXPECT_EQ(harness.device().status(), uapi::kHlStatusOperational);
+}
+
+// cpucp / test_cpucp_eq_stress of hl-thunk: a limit below the power drawn throttles, and both ends are events.
+TEST(HlFirmware, PowerLimitThrottles) {
+  for (const gaudi::Asic asic : kEveryAsic) {
+    Harness harness({.asic = asic});
+    HlDevice& device = harness.device();
+    const EventIds& ids = EventIdsOf(asic);
+    const auto set = [&](int64_t value) {
+      EXPECT_TRUE(device.SendCpuMessage({.opcode = gaudi::CpucpOpcode::kMaxPowerSet, .value = value}).has_value());
+    };
+    for (int i = 0; i < 3; ++i) {
+      set(1'000);
+      EXPECT_EQ(device.clk_throttling().Info().clk_throttling_reason, uapi::kHlClkThrottlePower);
+      set(350'000);
+      EXPECT_EQ(device.clk_throttling().Info().clk_throttling_reason, 0u);
+    }
+    EXPECT_EQ(device.events().Get(true)[ids.power_start], 3u);
+    EXPECT_EQ(device.events().Get(true)[ids.power_end], 3u);
+    EXPECT_GT(device.clk_throttling().Info().clk_throttling_timestamp_us[0], 0u);
+  }
+}
+
+TEST(HlFirmware, PowerAndTemperatureFollowTheLoad) {
+  Harness harness;
+  FakeExecution engines;
+  harness.device().set_execution(&engines);
+  const auto ask = [&](gaudi::CpucpOpcode opcode) { return *harness.device().SendCpuMessage({.opcode = opcode}); };
+  const uint64_t idle_power = ask(gaudi::CpucpOpcode::kPowerGet);
+  const uint64_t idle_heat = ask(gaudi::CpucpOpcode::kTemperatureGet);
+  EXPECT_EQ(idle_power, 60'000u);
+  engines.busy = 0xff;
+  EXPECT_EQ(ask(gaudi::CpucpOpcode::kPowerGet), 600'000u);
+  EXPECT_GT(ask(gaudi::CpucpOpcode::kTemperatureGet), idle_heat);
+  uapi::hl_info_device_utilization utilization{};
+  EXPECT_EQ(harness.Info(*harness.OpenControl(), uapi::kHlInfoDeviceUtilization, &utilization), 0);
+  EXPECT_EQ(utilization.utilization, 100u);
+  harness.device().board().cpucp().Heat(60'000);
+  EXPECT_EQ(harness.device().clk_throttling().Info().clk_throttling_reason, uapi::kHlClkThrottleThermal);
+  harness.device().set_execution(nullptr);
 }
 
 }  // namespace

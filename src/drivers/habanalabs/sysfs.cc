@@ -15,6 +15,7 @@ namespace {
 
 // kstrtoul(text, 0, &value): an optional sign is no part of it, one newline at the end is.
 Result<uint64_t> ParseNumber(std::string_view text) {
+  text = text.substr(0, text.find('\0'));  // some writers send the terminator, too
   if (text.ends_with('\n')) text.remove_suffix(1);
   if (text.starts_with('+')) text.remove_prefix(1);
   int base = 10;
@@ -95,37 +96,49 @@ Status AddFixed(kernel::Tree& tree, const std::string& folder, HlDevice& device)
   return {};
 }
 
-// A number that only an operational device tells, and may take.
-kernel::Tree::ShowFn ShowLive(HlDevice& device, uint64_t (*get)(HlDevice&)) {
+// A number of the firmware's that only an operational device tells, and may take.
+kernel::Tree::ShowFn ShowLive(HlDevice& device, gaudi::CpucpOpcode get) {
   return [&device, get]() -> Result<std::string> {
     if (!device.operational()) return Err(ENODEV);
-    return fmt::format("{}\n", get(device));
+    CW_TRY(const uint64_t value, device.SendCpuMessage({.opcode = get}));
+    return fmt::format("{}\n", value);
   };
 }
-kernel::Tree::StoreFn StoreLive(HlDevice& device, void (*set)(HlDevice&, uint64_t)) {
+kernel::Tree::StoreFn StoreLive(HlDevice& device, gaudi::CpucpOpcode set) {
   return [&device, set](std::string_view text) -> Status {
     if (!device.operational()) return Err(ENODEV);
     CW_TRY(const uint64_t value, ParseNumber(text));
-    set(device, value);
+    CW_TRY([[maybe_unused]] const uint64_t done,
+           device.SendCpuMessage({.opcode = set, .value = static_cast<int64_t>(value)}));
     return {};
   };
 }
 
+// What CPUCP_PACKET_EEPROM_DATA_GET reads: one page, the board's name and number in it.
+std::string EepromContent(const gaudi::FirmwareInfo& firmware) {
+  std::string content = firmware.card_name + '\0' + firmware.fuse_version;
+  content.resize(4096, '\xff');
+  return content;
+}
+
 Status AddLive(kernel::Tree& tree, const std::string& folder, HlDevice& device) {
+  using gaudi::CpucpOpcode;
   CW_CHECK(tree.AddAttribute(folder + "/status", 0444,
                              [&device]() -> Result<std::string> { return CapitalisedStatus(device); }));
-  // No hard reset can happen yet, and the attribute that asks for one is left out.
-  CW_CHECK(tree.AddFile(folder + "/hard_reset_cnt", "0\n"));
-  CW_CHECK(tree.AddAttribute(folder + "/clk_max_freq_mhz", 0644,
-                             ShowLive(device, [](HlDevice& d) { return uint64_t{d.board().max_clock_mhz()}; }),
-                             StoreLive(device, [](HlDevice& d, uint64_t value) {
-                               d.board().set_max_clock_mhz(static_cast<uint32_t>(value));
-                             })));
-  CW_CHECK(tree.AddAttribute(folder + "/clk_cur_freq_mhz", 0444,
-                             ShowLive(device, [](HlDevice& d) { return uint64_t{d.board().clock_mhz()}; })));
-  return tree.AddAttribute(folder + "/max_power", 0644,
-                           ShowLive(device, [](HlDevice& d) { return d.board().max_power_mw(); }),
-                           StoreLive(device, [](HlDevice& d, uint64_t value) { d.board().set_max_power_mw(value); }));
+  const auto hard_reset = [&device](std::string_view text) -> Status {
+    CW_CHECK(ParseNumber(text));  // any number
+    return device.Reset(kResetHard);
+  };
+  CW_CHECK(tree.AddAttribute(folder + "/hard_reset", 0200, {}, hard_reset));
+  CW_CHECK(tree.AddAttribute(folder + "/hard_reset_cnt", 0444, [&device]() -> Result<std::string> {
+    return fmt::format("{}\n", device.reset_count().hard);
+  }));
+  CW_CHECK(tree.AddFile(folder + "/eeprom", EepromContent(device.board().firmware()), 0444));
+  CW_CHECK(tree.AddAttribute(folder + "/clk_max_freq_mhz", 0644, ShowLive(device, CpucpOpcode::kFrequencyGet),
+                             StoreLive(device, CpucpOpcode::kFrequencySet)));
+  CW_CHECK(tree.AddAttribute(folder + "/clk_cur_freq_mhz", 0444, ShowLive(device, CpucpOpcode::kFrequencyCurrGet)));
+  return tree.AddAttribute(folder + "/max_power", 0644, ShowLive(device, CpucpOpcode::kMaxPowerGet),
+                           StoreLive(device, CpucpOpcode::kMaxPowerSet));
 }
 
 }  // namespace

@@ -27,7 +27,6 @@ TEST(HlSysfs, FixedAttributesOfEveryFlavour) {
     EXPECT_EQ(harness.Content(folder + "/vrm_ver"), "0x64\n");
     EXPECT_EQ(harness.Content(folder + "/cpld_ver"),
               flavour == Flavour::kMisc ? "0x00000010\n" : "0x0000000000000010\n");
-    EXPECT_EQ(harness.Content(folder + "/hard_reset_cnt"), "0\n");
     EXPECT_TRUE(harness.Content(folder + "/preboot_btl_ver").starts_with("1.11.0"));
     for (const char* name : {"uboot_ver", "cpucp_ver", "armcp_ver", "cpucp_kernel_ver", "armcp_kernel_ver", "fw_os_ver",
                              "thermal_ver", "fuse_ver"}) {
@@ -36,7 +35,7 @@ TEST(HlSysfs, FixedAttributesOfEveryFlavour) {
     EXPECT_EQ(harness.Content(folder + "/module_id"), flavour == Flavour::kDrm ? "3\n" : "");
     EXPECT_FALSE(harness.Exists(folder + "/infineon_ver"));
     EXPECT_FALSE(harness.Exists(folder + "/soft_reset"));
-    EXPECT_FALSE(harness.Exists(folder + "/hard_reset"));
+    EXPECT_EQ(harness.Content(folder + "/eeprom").size(), 4096u);
     // Control devices have no attributes.
     const std::string control = "/sys/class/" + harness.names.device_class + "/" + harness.names.control_name;
     EXPECT_TRUE(harness.Exists(control + "/dev"));
@@ -93,6 +92,8 @@ TEST(HlSysfs, LiveAttributes) {
   EXPECT_EQ(show("clk_max_freq_mhz"), "1650\n");
   EXPECT_EQ(show("clk_cur_freq_mhz"), "1650\n");
   EXPECT_EQ(show("max_power"), "600000\n");
+  EXPECT_EQ(show("hard_reset_cnt"), "0\n");
+  EXPECT_EQ(show("hard_reset"), "errno " + std::to_string(EIO));  // write only
   harness.device().set_status(uapi::kHlStatusInReset);
   EXPECT_EQ(show("status"), "In reset\n");
   EXPECT_EQ(show("max_power"), "errno " + std::to_string(ENODEV));
@@ -132,11 +133,25 @@ TEST(HlSysfs, StoreErrnoTable) {
     if (c.text.empty()) continue;  // write(2) of nothing does not reach store()
     EXPECT_EQ(write(c.text), c.want) << c.text;
     if (c.want == 0) {
-      EXPECT_EQ(harness.device().board().max_power_mw(), c.value);
+      EXPECT_EQ(*harness.device().SendCpuMessage({.opcode = gaudi::CpucpOpcode::kMaxPowerGet}), c.value);
     }
   }
   harness.device().set_status(uapi::kHlStatusMalfunction);
   EXPECT_EQ(write("1"), ENODEV);
+}
+
+// hard_reset_store(): any number; the reset itself runs later.
+TEST(HlSysfs, HardReset) {
+  Harness harness;
+  auto file = *harness.OpenPath(AttributeFolder(harness, Flavour::kAccel) + "/hard_reset", O_WRONLY);
+  for (const auto& [text, want] : {std::pair(std::string_view("x"), EINVAL), {"0", 0}}) {
+    CW_INVARIANT(harness.task.user.CopyTo(kUserOut, std::as_bytes(std::span(text.data(), text.size()))).has_value());
+    const auto written = file->WriteAt(harness.task, kUserOut, text.size(), -1);
+    EXPECT_EQ(written ? 0 : written.error().code(), want);
+    EXPECT_EQ(harness.device().status(), want == 0 ? uapi::kHlStatusInReset : uapi::kHlStatusOperational);
+  }
+  harness.work.Advance(std::chrono::seconds(0));
+  EXPECT_EQ(harness.device().reset_count().hard, 1u);
 }
 
 TEST(HlSysfs, PathsOfEachFlavourAreClaimed) {
