@@ -97,6 +97,13 @@ struct rxe_send_wr {
       uint32_t rkey;
       uint32_t access;
     } mw;
+    struct {
+      uint64_t remote_addr;
+      uint32_t length;
+      uint32_t rkey;
+      uint8_t type;   // ib_placement_type
+      uint8_t level;  // ib_selectivity_level
+    } flush;
   } wr;
 };
 static_assert(sizeof(rxe_send_wr) == 144 && offsetof(rxe_send_wr, wr) == 24);
@@ -171,6 +178,9 @@ enum ib_send_flags : uint32_t {
   IB_SEND_INLINE = 8,
   IB_SEND_IP_CSUM = 16,
 };
+
+enum ib_placement_type : uint32_t { IB_FLUSH_GLOBAL = 1, IB_FLUSH_PERSISTENT = 2 };
+enum ib_selectivity_level : uint32_t { IB_FLUSH_RANGE = 0, IB_FLUSH_MR = 1 };
 
 // ---- completions
 struct ib_uverbs_wc {

@@ -19,6 +19,8 @@ void Raise(const Engine& engine, PendingSet<kBits>& set, uint32_t index) {
 
 void RaiseCq(const Engine& engine, uint32_t cq) { Raise(engine, engine.nic->pending_cqs, cq); }
 
+void RaiseSrq(const Engine& engine, uint32_t srq) { Raise(engine, engine.nic->pending_srqs, srq); }
+
 void RaiseAttention(const Engine& engine, QpContext& qp, uint32_t attention) {
   qp.attention.fetch_or(attention, std::memory_order_release);
   Raise(engine, engine.nic->pending_qps, qp.qpn);

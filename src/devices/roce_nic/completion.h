@@ -18,5 +18,6 @@ bool PostError(const Engine& engine, const Actor& actor, uint32_t cq, uint32_t q
                uapi::ib_wc_status status);
 
 void RaiseCq(const Engine& engine, uint32_t cq);
+void RaiseSrq(const Engine& engine, uint32_t srq);
 
 }  // namespace causeway::roce

@@ -132,10 +132,8 @@ KeyCheck FindRegion(const Engine& engine, uint32_t key, uint32_t pd, uint32_t ac
     return KeyCheck::kBadKey;
   }
   if (iova < mr.iova || !InRange(iova - mr.iova, len, mr.length)) return KeyCheck::kBadRange;
-  if (state == kMrStalled) [[unlikely]]
-    return KeyCheck::kStalled;
   *out = {&mr, iova - mr.iova, len};
-  return KeyCheck::kOk;
+  return state == kMrUsable ? KeyCheck::kOk : KeyCheck::kStalled;
 }
 
 CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from) {
@@ -221,6 +219,14 @@ void CountTraffic(const Engine& engine, QpTraffic& traffic, uint32_t route, uint
   }
   Add(traffic.read, read);
   Add(traffic.written, written);
+}
+
+CopyResult StoreWord(const Engine& engine, const Stretch& at, uint64_t value) {
+  const Piece piece = Reach(engine, *at.mr, at.offset, 8);
+  if (piece.len != 8) return Target(piece.gone);
+  if (piece.pointer == nullptr) return CopyIn(engine, at, &value, 8);
+  reinterpret_cast<std::atomic<uint64_t>*>(piece.pointer)->store(value, std::memory_order_release);
+  return CopyResult::kOk;
 }
 
 }  // namespace causeway::roce

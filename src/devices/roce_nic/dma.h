@@ -16,7 +16,8 @@ struct Stretch {
   uint64_t len;
 };
 
-// kStalled: the region is being moved or changed (MrState); try again.
+// kStalled: the region is being moved or changed (MrState): try again. Who has found it usable in the same epoch may go
+// on, *out is set.
 enum class KeyCheck { kOk, kBadKey, kBadRange, kStalled };
 
 // Finds the region of `key` for a QP's PD and checks access and range; kBadKey covers unknown, dead, other PD, access.
@@ -40,6 +41,9 @@ struct AtomicOp {
   uint64_t swap;
 };
 CopyResult Atomic(const Engine& engine, const Actor& actor, const Stretch& at, const AtomicOp& op, uint64_t* original);
+
+// Stores the 8 bytes at `at` (aligned there) at once, behind all that was stored before: ATOMIC_WRITE.
+CopyResult StoreWord(const Engine& engine, const Stretch& at, uint64_t value);
 
 // Adds traffic of a region on `route`. The caller holds the SQ lock of the QP that `traffic` belongs to.
 void CountTraffic(const Engine& engine, QpTraffic& traffic, uint32_t route, uint64_t read, uint64_t written);

@@ -205,7 +205,7 @@ struct alignas(64) MwEntry {
   uint32_t qpn;     // type 2: the only QP that may use it
   uint64_t addr, length;
   OwnedLock lock;
-  uint32_t changing;  // the holder of the lock is half way through a bind: if it is killed, the window is void
+  std::atomic<uint32_t> changing;  // the lock's holder is half way through a bind: if it is killed, the window is void
 };
 static_assert(sizeof(MwEntry) == 64);
 

@@ -3,92 +3,11 @@
 
 #include <cstring>
 
-#include "devices/roce_nic/completion.h"
+#include "devices/roce_nic/receive.h"
+#include "devices/roce_nic/window.h"
 
 namespace causeway::roce {
 namespace {
-
-using uapi::ib_uverbs_wc;
-
-uapi::rxe_queue_buf* QueueOf(const Engine& engine, const Ring& ring) {
-  return reinterpret_cast<uapi::rxe_queue_buf*>(engine.arena + ring.offset);
-}
-
-// A receive WQE, copied out of the program's ring once: what is checked is what is used.
-struct Receive {
-  uint64_t wr_id;
-  uint32_t num_sge;
-  uint64_t capacity;
-  uapi::rxe_sge sge[Gather::kMaxSge];
-};
-
-enum class Take { kOk, kEmpty, kMalformed };
-
-Take PeekReceive(const Engine& engine, const QpContext& qp, Receive* out) {
-  if (qp.rq.offset == 0) return Take::kEmpty;
-  uapi::rxe_queue_buf* queue = QueueOf(engine, qp.rq);
-  const uint32_t producer = queue->producer_index.load(std::memory_order_acquire) & qp.rq.mask;
-  if (producer == qp.rq.index) return Take::kEmpty;
-  const auto* wqe = reinterpret_cast<const uapi::rxe_recv_wqe*>(uapi::RxeSlot(queue, qp.rq.index, qp.rq.log2_elem));
-  out->wr_id = wqe->wr_id;
-  out->num_sge = __atomic_load_n(&wqe->dma.num_sge, __ATOMIC_RELAXED);
-  if (out->num_sge > qp.max_recv_sge || out->num_sge > Gather::kMaxSge) return Take::kMalformed;
-  out->capacity = 0;
-  memcpy(out->sge, uapi::RxeSges(wqe), out->num_sge * sizeof(uapi::rxe_sge));
-  for (uint32_t i = 0; i < out->num_sge; ++i) out->capacity += out->sge[i].length;
-  return Take::kOk;
-}
-
-void ConsumeReceive(const Engine& engine, QpContext& qp) {
-  qp.rq.index = (qp.rq.index + 1) & qp.rq.mask;
-  QueueOf(engine, qp.rq)->consumer_index.store(qp.rq.index, std::memory_order_release);
-}
-
-// Class A/C errors of the responder: the QP is done for. Its queues are flushed by the machine, which may take the SQ
-// lock that this thread, holding another QP's, must not.
-void EnterError(const Engine& engine, QpContext& qp) {
-  qp.state.store(kErr, std::memory_order_release);
-  RaiseAttention(engine, qp, kAttentionFlush);
-}
-
-Answer Fail(const Engine& engine, QpContext& qp, Answer answer) {
-  EnterError(engine, qp);
-  return answer;
-}
-
-// The held receive WQE completes with `status`, and the QP goes to ERR.
-Answer FailReceive(const Engine& engine, const Actor& actor, QpContext& qp, uint64_t wr_id, uapi::ib_wc_status status,
-                   Answer answer) {
-  (void)PostError(engine, actor, qp.recv_cq, qp.qpn, wr_id, status);  // an overflow leads to ERR as well
-  ConsumeReceive(engine, qp);
-  return Fail(engine, qp, answer);
-}
-
-// The requester's bytes [offset, offset + len) into `to`.
-CopyResult CopyGather(const Engine& engine, QpContext& requester, const Stretch& to, const Gather& from,
-                      uint64_t offset, uint64_t len) {
-  if (from.inline_data != nullptr) {
-    CountTraffic(engine, requester.remote, to.mr->route, 0, len);
-    return CopyIn(engine, to, from.inline_data + offset, len);
-  }
-  uint64_t done = 0;
-  for (uint32_t i = 0; i < from.count && done < len; ++i) {
-    const Stretch& part = from.parts[i];
-    if (offset >= part.len) {
-      offset -= part.len;
-      continue;
-    }
-    uint64_t now = part.len - offset;
-    if (now > len - done) now = len - done;
-    const CopyResult result = Copy(engine, {to.mr, to.offset + done, now}, {part.mr, part.offset + offset, now});
-    if (result != CopyResult::kOk) return result;
-    CountTraffic(engine, requester.local, part.mr->route, now, 0);
-    CountTraffic(engine, requester.remote, to.mr->route, 0, now);
-    done += now;
-    offset = 0;
-  }
-  return CopyResult::kOk;
-}
 
 // What a copy's failure means to the requester. A process that ends takes its QPs with it: it answers nothing any more,
 // and it is not for the requester to say that a key was bad.
@@ -113,136 +32,150 @@ CopyResult CopyScatter(const Engine& engine, QpContext& requester, const Gather&
   return CopyResult::kOk;
 }
 
-void CompleteReceive(const Engine& engine, const Actor& actor, QpContext& qp, const Request& request, uint64_t wr_id,
-                     uint32_t opcode, uint64_t byte_len, bool has_immediate) {
-  ib_uverbs_wc entry = {};
-  entry.wr_id = wr_id;
-  entry.opcode = opcode;
-  entry.byte_len = static_cast<uint32_t>(byte_len);
-  entry.qp_num = qp.qpn;
-  entry.wc_flags = uapi::IB_WC_GRH;  // rxe sets it on RC as well
-  if (has_immediate) {
-    entry.ex = request.immediate;
-    entry.wc_flags |= uapi::IB_WC_WITH_IMM;
-  }
-  entry.port_num = 1;
-  const bool fits = PostCompletion(engine, actor, qp.recv_cq, entry, request.solicited);
-  ConsumeReceive(engine, qp);
-  if (!fits) EnterError(engine, qp);
+// What a remote operation on `qp` names: a region, or a memory window.
+KeyCheck FindRemote(const Engine& engine, const Actor& actor, const QpContext& qp, uint32_t key, uint32_t access,
+                    uint64_t iova, uint64_t len, Stretch* out) {
+  if (IsWindowKey(key)) [[unlikely]]
+    return FindThroughWindow(engine, actor, qp, key, access, iova, len, out);
+  return FindRegion(engine, key, qp.pd, access, iova, len, out);
 }
 
-// Scatters a SEND into the receive. kOk, or which side failed; *key_error: a receive key did not hold.
-CopyResult ScatterSend(const Engine& engine, QpContext& requester, const QpContext& qp, const Request& request,
-                       const Receive& receive, bool* key_error) {
-  uint64_t done = 0;
-  for (uint32_t i = 0; i < receive.num_sge && done < request.local->length; ++i) {
-    const uapi::rxe_sge& sge = receive.sge[i];
-    uint64_t now = request.local->length - done;
-    if (now > sge.length) now = sge.length;
-    if (now == 0) continue;
-    Stretch to;
-    if (FindRegion(engine, sge.lkey, qp.pd, uapi::IB_ACCESS_LOCAL_WRITE, sge.addr, now, &to) != KeyCheck::kOk) {
-      *key_error = true;
-      return CopyResult::kTargetFault;
-    }
-    const CopyResult result = CopyGather(engine, requester, to, *request.local, done, now);
-    if (result != CopyResult::kOk) return result;
-    done += now;
-  }
-  return CopyResult::kOk;
+// A request that names memory it may not touch. UC drops it and goes on (rxe_resp.c RESPST_ERR_RKEY_VIOLATION).
+Answer AccessViolation(const Engine& engine, QpContext& qp) {
+  return qp.type == kUc ? Answer::kNone : Fail(engine, qp, Answer::kNakAccess);
 }
 
 Answer RespondSend(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
                    const Request& request) {
   Receive receive;
-  const Take take = PeekReceive(engine, qp, &receive);
-  if (take == Take::kEmpty) return Answer::kRnrNak;
-  if (take == Take::kMalformed) {  // rxe_resp.c: -EIO path, the entry is flushed (specs 5.4)
-    return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_WR_FLUSH_ERR, Answer::kNakOperation);
+  switch (TakeReceive(engine, actor, qp, &receive)) {
+    case Take::kOk: break;
+    case Take::kEmpty: return Answer::kRnrNak;
+    case Take::kStalled: return Answer::kStalled;
+    case Take::kMalformed: return FailMalformed(engine, actor, qp, receive);
   }
   // Deviation (as IBTA has it; rxe answers 0x63 and completes LOC_QP_OP_ERR).
   if (request.local->length > receive.capacity) {
-    return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_LOC_LEN_ERR, Answer::kNakInvalid);
+    return FailReceive(engine, actor, qp, receive, uapi::IB_WC_LOC_LEN_ERR, Answer::kNakInvalid);
   }
-  bool key_error = false;
-  const CopyResult result = ScatterSend(engine, requester, qp, request, receive, &key_error);
+  ScatterFault fault;
+  const CopyResult result = Scatter(engine, requester, qp, *request.local, receive, 0, &fault);
   if (result != CopyResult::kOk) {
-    const Answer answer = FailedCopy(result, true, Answer::kNakOperation);
+    if (fault.stalled) return Answer::kStalled;
+    const Answer answer = fault.key_error ? Answer::kNakOperation : FailedCopy(result, true, Answer::kNakOperation);
     if (answer != Answer::kNakOperation) return answer;
-    return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_LOC_PROT_ERR, answer);
+    return FailReceive(engine, actor, qp, receive, uapi::IB_WC_LOC_PROT_ERR, answer);
   }
-  if (request.opcode == uapi::IB_WR_SEND_WITH_INV) {
-    // rxe_resp.c invalidate_rkey(): only memory windows of type 2 can be invalidated, and there are none. The request
-    // is acknowledged all the same; the receiver learns it (class J).
-    return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_REM_INV_REQ_ERR, Answer::kAck);
+  Arrival arrival = {.byte_len = request.local->length, .solicited = request.solicited};
+  if (request.opcode == uapi::IB_WR_SEND_WITH_IMM) {
+    arrival.ex = request.immediate;
+    arrival.flags = uapi::IB_WC_WITH_IMM;
+  } else if (request.opcode == uapi::IB_WR_SEND_WITH_INV) {
+    if (!InvalidateWindow(engine, actor, qp, request.invalidate, true)) {
+      // Class J: the request is acknowledged all the same; the receiver learns it.
+      return FailReceive(engine, actor, qp, receive, uapi::IB_WC_REM_INV_REQ_ERR, Answer::kAck);
+    }
+    arrival.ex = request.invalidate;
+    arrival.flags = uapi::IB_WC_WITH_INVALIDATE;
   }
-  CompleteReceive(engine, actor, qp, request, receive.wr_id, uapi::IB_WC_RECV, request.local->length,
-                  request.opcode == uapi::IB_WR_SEND_WITH_IMM);
+  CompleteReceive(engine, actor, qp, receive, arrival);
   return Answer::kAck;
+}
+
+// Where an RDMA write goes; a zero-length one checks no key.
+KeyCheck FindWriteTarget(const Engine& engine, const Actor& actor, const QpContext& qp, const Request& request,
+                         Stretch* to) {
+  if (request.local->length == 0) return KeyCheck::kOk;
+  return FindRemote(engine, actor, qp, request.rkey, uapi::IB_ACCESS_REMOTE_WRITE, request.remote_addr,
+                    request.local->length, to);
+}
+
+Answer PlaceWrite(const Engine& engine, QpContext& requester, const Request& request, const Stretch& to) {
+  if (request.local->length == 0) return Answer::kAck;
+  const CopyResult result = CopyGather(engine, requester, to, *request.local, 0, request.local->length);
+  return result == CopyResult::kOk ? Answer::kAck : FailedCopy(result, true, Answer::kNakAccess);
 }
 
 Answer RespondWrite(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
                     const Request& request) {
-  const bool immediate = request.opcode == uapi::IB_WR_RDMA_WRITE_WITH_IMM;
-  if ((qp.access & uapi::IB_ACCESS_REMOTE_WRITE) == 0) return Fail(engine, qp, Answer::kNakInvalid);
-  Receive receive = {};
-  if (immediate) {
-    const Take take = PeekReceive(engine, qp, &receive);
-    if (take == Take::kEmpty) return Answer::kRnrNak;
-    if (take == Take::kMalformed) {
-      return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_WR_FLUSH_ERR, Answer::kNakOperation);
+  if ((qp.access & uapi::IB_ACCESS_REMOTE_WRITE) == 0) [[unlikely]] {
+    return qp.type == kUc ? Answer::kNone : Fail(engine, qp, Answer::kNakInvalid);
+  }
+  Stretch to;
+  const KeyCheck check = FindWriteTarget(engine, actor, qp, request, &to);
+  if (check == KeyCheck::kStalled) return Answer::kStalled;
+  const Answer answer = check == KeyCheck::kOk ? PlaceWrite(engine, requester, request, to) : Answer::kNakAccess;
+  return answer == Answer::kNakAccess ? AccessViolation(engine, qp) : answer;
+}
+
+Answer RespondWriteImmediate(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
+                             const Request& request) {
+  if ((qp.access & uapi::IB_ACCESS_REMOTE_WRITE) == 0) {
+    return qp.type == kUc ? Answer::kNone : Fail(engine, qp, Answer::kNakInvalid);
+  }
+  // Looked up first, because a shared receive that was taken cannot be put back; judged after the receive, as rxe does.
+  Stretch to;
+  const KeyCheck check = FindWriteTarget(engine, actor, qp, request, &to);
+  if (check == KeyCheck::kStalled) return Answer::kStalled;
+  Receive receive;
+  switch (TakeReceive(engine, actor, qp, &receive)) {
+    case Take::kOk: break;
+    case Take::kEmpty: return Answer::kRnrNak;
+    case Take::kStalled: return Answer::kStalled;
+    case Take::kMalformed: return FailMalformed(engine, actor, qp, receive);
+  }
+  const Answer answer = check == KeyCheck::kOk ? PlaceWrite(engine, requester, request, to) : Answer::kNakAccess;
+  if (answer == Answer::kNakAccess) {
+    if (qp.type == kRc) return FailReceive(engine, actor, qp, receive, uapi::IB_WC_REM_ACCESS_ERR, answer);
+    // The entry of its own queue waits for the next message; a shared one completes in error.
+    if (qp.srq != 0) {
+      (void)PostError(engine, actor, qp.recv_cq, qp.qpn, receive.wr_id, uapi::IB_WC_REM_ACCESS_ERR);
     }
+    return Answer::kNone;
   }
-  CopyResult result = CopyResult::kOk;
-  if (request.local->length != 0) {  // a zero-length write checks no key
-    Stretch to;
-    if (FindRegion(engine, request.rkey, qp.pd, uapi::IB_ACCESS_REMOTE_WRITE, request.remote_addr,
-                   request.local->length, &to) != KeyCheck::kOk) {
-      result = CopyResult::kTargetFault;
-    } else {
-      result = CopyGather(engine, requester, to, *request.local, 0, request.local->length);
-    }
-  }
-  if (result != CopyResult::kOk) {
-    const Answer answer = FailedCopy(result, true, Answer::kNakAccess);
-    if (answer != Answer::kNakAccess) return answer;
-    if (!immediate) return Fail(engine, qp, Answer::kNakAccess);
-    return FailReceive(engine, actor, qp, receive.wr_id, uapi::IB_WC_REM_ACCESS_ERR, Answer::kNakAccess);
-  }
-  if (immediate) {
-    CompleteReceive(engine, actor, qp, request, receive.wr_id, uapi::IB_WC_RECV_RDMA_WITH_IMM, request.local->length,
-                    true);
-  }
+  if (answer != Answer::kAck) return answer;
+  CompleteReceive(engine, actor, qp, receive,
+                  {.opcode = uapi::IB_WC_RECV_RDMA_WITH_IMM,
+                   .byte_len = request.local->length,
+                   .ex = request.immediate,
+                   .flags = uapi::IB_WC_WITH_IMM,
+                   .solicited = request.solicited});
   return Answer::kAck;
 }
 
-Answer RespondRead(const Engine& engine, QpContext& requester, QpContext& qp, const Request& request) {
+Answer RespondRead(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
+                   const Request& request) {
   if ((qp.access & uapi::IB_ACCESS_REMOTE_READ) == 0 || qp.max_dest_rd_atomic == 0) {
     return Fail(engine, qp, Answer::kNakInvalid);
   }
   if (request.local->length == 0) return Answer::kAck;
   Stretch from;
-  if (FindRegion(engine, request.rkey, qp.pd, uapi::IB_ACCESS_REMOTE_READ, request.remote_addr, request.local->length,
-                 &from) != KeyCheck::kOk) {
-    return Fail(engine, qp, Answer::kNakAccess);
-  }
+  const KeyCheck check = FindRemote(engine, actor, qp, request.rkey, uapi::IB_ACCESS_REMOTE_READ, request.remote_addr,
+                                    request.local->length, &from);
+  if (check == KeyCheck::kStalled) return Answer::kStalled;
+  if (check != KeyCheck::kOk) return Fail(engine, qp, Answer::kNakAccess);
   const CopyResult result = CopyScatter(engine, requester, *request.local, from);
   if (result == CopyResult::kOk) return Answer::kAck;
   const Answer answer = FailedCopy(result, false, Answer::kNakAccess);
   return answer == Answer::kNakAccess ? Fail(engine, qp, answer) : answer;
 }
 
+// Finds the word of an atomic operation: 8 bytes, aligned. kAck, or the answer.
+Answer FindWord(const Engine& engine, const Actor& actor, QpContext& qp, const Request& request, uint32_t access,
+                Stretch* at) {
+  if ((qp.access & access) == 0 || qp.max_dest_rd_atomic == 0) return Fail(engine, qp, Answer::kNakInvalid);
+  const KeyCheck check = FindRemote(engine, actor, qp, request.rkey, access, request.remote_addr, 8, at);
+  if (check == KeyCheck::kStalled) return Answer::kStalled;
+  if (check != KeyCheck::kOk) return Fail(engine, qp, Answer::kNakAccess);
+  if ((request.remote_addr & 7) != 0) return Fail(engine, qp, Answer::kNakInvalid);
+  return Answer::kAck;
+}
+
 Answer RespondAtomic(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
                      const Request& request) {
-  if ((qp.access & uapi::IB_ACCESS_REMOTE_ATOMIC) == 0 || qp.max_dest_rd_atomic == 0) {
-    return Fail(engine, qp, Answer::kNakInvalid);
-  }
   Stretch at;
-  if (FindRegion(engine, request.rkey, qp.pd, uapi::IB_ACCESS_REMOTE_ATOMIC, request.remote_addr, 8, &at) !=
-      KeyCheck::kOk) {
-    return Fail(engine, qp, Answer::kNakAccess);
-  }
-  if ((request.remote_addr & 7) != 0) return Fail(engine, qp, Answer::kNakInvalid);
+  const Answer found = FindWord(engine, actor, qp, request, uapi::IB_ACCESS_REMOTE_ATOMIC, &at);
+  if (found != Answer::kAck) return found;
   uint64_t original = 0;
   if (const CopyResult result = Atomic(engine, actor, at, request.atomic, &original); result != CopyResult::kOk) {
     return result == CopyResult::kTargetGone ? Answer::kNone : Fail(engine, qp, Answer::kNakAccess);
@@ -253,19 +186,63 @@ Answer RespondAtomic(const Engine& engine, const Actor& actor, QpContext& reques
   return Answer::kAck;
 }
 
-}  // namespace
+// rxe_resp.c atomic_write_reply().
+Answer RespondAtomicWrite(const Engine& engine, const Actor& actor, QpContext& requester, QpContext& qp,
+                          const Request& request) {
+  Stretch at;
+  const Answer found = FindWord(engine, actor, qp, request, uapi::IB_ACCESS_REMOTE_WRITE, &at);
+  if (found != Answer::kAck) return found;
+  if (request.local->length != 8) return Fail(engine, qp, Answer::kNakInvalid);  // payload and RETH disagree
+  if (const CopyResult result = StoreWord(engine, at, request.atomic.swap); result != CopyResult::kOk) {
+    return result == CopyResult::kTargetGone ? Answer::kNone : Fail(engine, qp, Answer::kNakAccess);
+  }
+  CountTraffic(engine, requester.remote, at.mr->route, 0, 8);
+  return Answer::kAck;
+}
 
-void FlushReceiveQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp) {
-  if (qp.rq.offset == 0) return;
-  uapi::rxe_queue_buf* queue = QueueOf(engine, qp.rq);
-  // The producer is read once: a program that goes on posting is flushed in the next round, not for ever in this one.
-  const uint32_t producer = queue->producer_index.load(std::memory_order_acquire) & qp.rq.mask;
-  while (qp.rq.index != producer) {
-    const auto* wqe = reinterpret_cast<const uapi::rxe_recv_wqe*>(uapi::RxeSlot(queue, qp.rq.index, qp.rq.log2_elem));
-    (void)PostError(engine, actor, qp.recv_cq, qp.qpn, wqe->wr_id, uapi::IB_WC_WR_FLUSH_ERR);
-    ConsumeReceive(engine, qp);
+// rxe_resp.c check_op_valid(), check_rkey(), process_flush(). What earlier requests of the QP stored was stored by this
+// thread: one fence makes it visible to all. The machine's memory lives as long as the machine, so it persists as far
+// as anything here does.
+Answer RespondFlush(const Engine& engine, const Actor& actor, QpContext& qp, const Request& request) {
+  uint32_t access = 0;
+  if ((request.flush_type & uapi::IB_FLUSH_GLOBAL) != 0) access |= uapi::IB_ACCESS_FLUSH_GLOBAL;
+  if ((request.flush_type & uapi::IB_FLUSH_PERSISTENT) != 0) access |= uapi::IB_ACCESS_FLUSH_PERSISTENT;
+  if ((qp.access & access) != access) return Fail(engine, qp, Answer::kNakInvalid);
+  const bool whole = request.flush_level == uapi::IB_FLUSH_MR;  // address and length say nothing then
+  Stretch range;
+  const KeyCheck check = FindRemote(engine, actor, qp, request.rkey, access, request.remote_addr,
+                                    whole ? 0 : request.local->length, &range);
+  if (check == KeyCheck::kStalled) return Answer::kStalled;
+  if (check == KeyCheck::kBadKey || (check == KeyCheck::kBadRange && !whole)) {
+    return Fail(engine, qp, Answer::kNakAccess);
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return Answer::kAck;
+}
+
+// A request whose PSN is not the next (rxe_resp.c check_psn(), duplicate_request()).
+Answer OutOfSequence(const Engine& engine, QpContext& qp, const Request& request) {
+  NicCounters& counters = engine.nic->counters[qp.nic];
+  const auto ahead = static_cast<int32_t>((request.psn - qp.expected_psn) << 8);
+  if (ahead > 0) {
+    if (qp.psn_nak_sent != 0) return Answer::kNone;
+    qp.psn_nak_sent = 1;
+    counters.out_of_seq_request.fetch_add(1, std::memory_order_relaxed);
+    return Answer::kNakSequence;
+  }
+  counters.duplicate_request.fetch_add(1, std::memory_order_relaxed);
+  const auto end = static_cast<int32_t>((request.psn + request.packets - qp.expected_psn) << 8);
+  switch (request.opcode) {
+    case uapi::IB_WR_SEND:
+    case uapi::IB_WR_SEND_WITH_IMM:
+    case uapi::IB_WR_SEND_WITH_INV:
+    case uapi::IB_WR_RDMA_WRITE:
+    case uapi::IB_WR_RDMA_WRITE_WITH_IMM: return end <= 0 ? Answer::kDuplicate : Answer::kNone;
+    default: return Answer::kNone;  // no such read or atomic is remembered: dropped
   }
 }
+
+}  // namespace
 
 Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request, uint32_t* rnr_timer) {
   if (from.av.dest_nic == kNoNic || from.dest_qpn >= kMaxQps) return Answer::kNone;
@@ -280,30 +257,42 @@ Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const 
       memcmp(qp.av.sgid, from.av.dgid, 16) != 0 || memcmp(qp.av.dgid, from.av.sgid, 16) != 0) {
     return Answer::kNone;
   }
-  NicCounters& counters = engine.nic->counters[qp.nic];
-  if (qp.expected_psn != request.psn) {
-    counters.out_of_seq_request.fetch_add(1, std::memory_order_relaxed);
-    return Answer::kNone;
+  if (qp.expected_psn != request.psn) [[unlikely]] {
+    if (qp.type != kUc) return OutOfSequence(engine, qp, request);
+    qp.expected_psn = request.psn;  // the start of a message is taken wherever it stands
   }
+  uint32_t replies = 1;
   Answer answer = Answer::kNakInvalid;
   switch (request.opcode) {
     case uapi::IB_WR_SEND:
     case uapi::IB_WR_SEND_WITH_IMM:
     case uapi::IB_WR_SEND_WITH_INV: answer = RespondSend(engine, actor, from, qp, request); break;
-    case uapi::IB_WR_RDMA_WRITE:
-    case uapi::IB_WR_RDMA_WRITE_WITH_IMM: answer = RespondWrite(engine, actor, from, qp, request); break;
-    case uapi::IB_WR_RDMA_READ: answer = RespondRead(engine, from, qp, request); break;
+    case uapi::IB_WR_RDMA_WRITE: answer = RespondWrite(engine, actor, from, qp, request); break;
+    case uapi::IB_WR_RDMA_WRITE_WITH_IMM: answer = RespondWriteImmediate(engine, actor, from, qp, request); break;
+    case uapi::IB_WR_RDMA_READ:
+      answer = RespondRead(engine, actor, from, qp, request);
+      replies = request.packets;
+      break;
     case uapi::IB_WR_ATOMIC_CMP_AND_SWP:
     case uapi::IB_WR_ATOMIC_FETCH_AND_ADD: answer = RespondAtomic(engine, actor, from, qp, request); break;
+    case uapi::IB_WR_ATOMIC_WRITE: answer = RespondAtomicWrite(engine, actor, from, qp, request); break;
+    case uapi::IB_WR_FLUSH: answer = RespondFlush(engine, actor, qp, request); break;
     default: break;
   }
   if (answer == Answer::kAck) {
     qp.expected_psn = (qp.expected_psn + request.packets) & 0xffffff;
     qp.msn = (qp.msn + 1) & 0xffffff;
-    from.packets.store(from.packets.load(std::memory_order_relaxed) + request.packets, std::memory_order_relaxed);
+    qp.psn_nak_sent = 0;
+    // A READ is one packet out and many back; of the others it is the other way round.
+    const uint32_t sent = request.opcode == uapi::IB_WR_RDMA_READ ? 1 : request.packets;
+    from.packets.store(from.packets.load(std::memory_order_relaxed) + sent, std::memory_order_relaxed);
+    if (qp.type != kUc)
+      from.replies.store(from.replies.load(std::memory_order_relaxed) + replies, std::memory_order_relaxed);
   } else if (answer == Answer::kRnrNak) {
     *rnr_timer = qp.min_rnr_timer;
-    counters.send_rnr_err.fetch_add(1, std::memory_order_relaxed);
+    if (qp.type != kUc) {
+      engine.nic->counters[qp.nic].send_rnr_err.fetch_add(1, std::memory_order_relaxed);
+    }
   }
   return answer;
 }

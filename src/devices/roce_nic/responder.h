@@ -17,6 +17,9 @@ enum class Answer {
   kNakAccess,     // 0x62
   kNakOperation,  // 0x63
   kLocalFault,    // not an answer: the requester's own memory failed
+  kNakSequence,   // 0x60
+  kDuplicate,     // an ACK for something that the responder believes to have had already: nothing was done
+  kStalled,       // not an answer: a region is being moved or changed; try again
 };
 
 // A local buffer of the requester: checked stretches, or inline bytes.
@@ -36,13 +39,20 @@ struct Request {
   uint32_t rkey;
   uint32_t packets;  // PSNs it takes
   uint32_t psn;
-  AtomicOp atomic;
-  Gather* local;  // source of SEND and WRITE; target of READ and atomics
+  uint32_t invalidate;   // SEND_WITH_INV: key
+  uint32_t flush_type;   // FLUSH: IB_FLUSH_* (placement)
+  uint32_t flush_level;  // FLUSH: IB_FLUSH_RANGE, IB_FLUSH_MR
+  AtomicOp atomic;       // ATOMIC_WRITE: `swap` is the value
+  Gather* local;         // source of SEND and WRITE; target of READ and atomics; FLUSH: length only
 };
 
 // Carries `request` of `from` out on its peer. With the requester's SQ lock held; takes the peer's RQ lock. A request
-// that fails in the responder's eyes moves the peer to ERR.
+// that fails in the responder's eyes moves the peer to ERR. RC and UC; a UC responder answers nothing, so whatever this
+// returns but kLocalFault and kStalled is a success to its requester.
 Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request, uint32_t* rnr_timer);
+
+// The QP goes to ERR. With its RQ or its SQ lock held.
+void EnterError(const Engine& engine, QpContext& qp);
 
 // Completes the receive queue with WR_FLUSH_ERR. With the RQ lock held.
 void FlushReceiveQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp);
