@@ -66,18 +66,24 @@ void WriteHeader(const AddressVector& av, uint32_t psn, uint64_t payload, bool i
   memcpy(grh + 24, av.dgid, 16);
 }
 
+// A packet that came in and went nowhere; those that find a receive are counted with it.
+Answer Dropped(const Engine& engine, const QpContext& qp) {
+  engine.nic->counters[qp.nic].retired_received.fetch_add(1, std::memory_order_relaxed);
+  return Answer::kAck;
+}
+
 // Takes one datagram in. kAck: it arrived, or was dropped, or ended the receiver; kLocalFault, kStalled as of
 // Respond(). rxe_recv.c check_type_state(), check_keys(); rxe_resp.c for UD.
 Answer Deliver(const Engine& engine, const Actor& actor, QpContext& from, const Datagram& datagram, QpContext& qp) {
   const OwnedLockGuard lock(actor, qp.rq_lock, ipc::kLockRq);
-  if (qp.valid.load(std::memory_order_relaxed) == 0 || qp.type != kUd) return Answer::kAck;
+  if (qp.valid.load(std::memory_order_relaxed) == 0 || qp.type != kUd) return Dropped(engine, qp);
   const uint32_t state = qp.state.load(std::memory_order_relaxed);
-  if (state != kRtr && state != kRts && state != kSqd && state != kSqe) return Answer::kAck;
-  if (qp.qkey != datagram.qkey) return Answer::kAck;
+  if (state != kRtr && state != kRts && state != kSqd && state != kSqe) return Dropped(engine, qp);
+  if (qp.qkey != datagram.qkey) return Dropped(engine, qp);
   Receive receive;
   switch (TakeReceive(engine, actor, qp, &receive)) {
     case Take::kOk: break;
-    case Take::kEmpty: return Answer::kAck;
+    case Take::kEmpty: return Dropped(engine, qp);
     case Take::kStalled: return Answer::kStalled;
     case Take::kMalformed: (void)FailMalformed(engine, actor, qp, receive); return Answer::kAck;
   }

@@ -8,9 +8,11 @@
 
 #include <cstring>
 #include <memory>
+#include <thread>
 
 #include "devices/roce_nic/engine.h"
 #include "devices/roce_nic/nic.h"
+#include "devices/roce_nic/owned_lock.h"
 #include "uapi/rxe.h"
 
 namespace causeway::roce {
@@ -62,9 +64,12 @@ class Bench : public ::testing::Test {
     CW_INVARIANT(bus_->BackBar(*accelerator_, 4, 0, kHbmBytes, hbm_, 0));
 
     devices_ = std::make_unique<NicDevices>(arena_, *header_, *memories_, *bus_);
-    devices_->SetInterrupts({.completion = [this](uint32_t) { completions_.fetch_add(1); },
-                             .cq_error = [this](uint32_t) { cq_errors_.fetch_add(1); },
-                             .qp = [this](uint32_t, QpEvent) { qp_events_.fetch_add(1); }});
+    devices_->SetInterrupts(
+        {.completion = [this](uint32_t) { completions_.fetch_add(1); },
+         .cq_error = [this](uint32_t) { cq_errors_.fetch_add(1); },
+         .qp = [this](uint32_t,
+                      QpEvent event) { (event == QpEvent::kLastWqeReached ? last_wqes_ : qp_events_).fetch_add(1); },
+         .srq_limit = [this](uint32_t) { srq_limits_.fetch_add(1); }});
     devices_->Start();
     nic_ = devices_->AddNic();
     mm_ = *devices_->AddAddressSpace(static_cast<uint32_t>(getpid()));
@@ -93,18 +98,19 @@ class Bench : public ::testing::Test {
     uint32_t polled = 0;
   };
 
-  End MakeEnd(uint32_t cq_slots = 64) {
+  End MakeEnd(uint32_t cq_slots = 64, uint32_t type = kRc, uint32_t srq = 0) {
     End end = {};
     end.cq = *devices_->CreateCq(nic_, cq_slots);
     QpCreate create = {};
     create.nic = nic_;
     create.pd = pd_;
-    create.type = kRc;
+    create.type = type;
+    create.srq = srq;
     create.send_cq = create.recv_cq = end.cq;
     create.max_send_sge = create.max_recv_sge = 4;
     create.max_inline = 64;
     create.sq = {32, 512};
-    create.rq = {32, 128};
+    if (srq == 0) create.rq = {32, 128};
     end.qpn = *devices_->CreateQp(create);
     return end;
   }
@@ -133,6 +139,14 @@ class Bench : public ::testing::Test {
     attributes.min_rnr_timer = 1;  // 10 us
     attributes.max_rd_atomic = attributes.max_dest_rd_atomic = 1;
     devices_->ModifyQp(end.qpn, attributes);
+  }
+
+  // Two ends of type `type`, connected to each other; `srq` is the second one's.
+  std::pair<End, End> MakePair(uint32_t type = kRc, uint32_t srq = 0) {
+    std::pair<End, End> pair = {MakeEnd(64, type), MakeEnd(64, type, srq)};
+    Connect(pair.first, pair.second);
+    Connect(pair.second, pair.first);
+    return pair;
   }
 
   void Modify(End& end, QpAttributes attributes) { devices_->ModifyQp(end.qpn, attributes); }
@@ -188,6 +202,13 @@ class Bench : public ::testing::Test {
     uint64_t compare_add = 0, swap = 0;
     uint64_t wr_id = 1;
     uint32_t num_sge = 1;
+    // UD
+    uint32_t ah = 0, remote_qpn = 0, qkey = 0;
+    // BIND_MW: addr and length of the window are `remote` and `window`, `lkey` the region's, `rkey` the window's
+    uint64_t window = 0;
+    uint32_t new_key = 0, access = 0;
+    // FLUSH
+    uint8_t type = 0, level = 0;
   };
 
   void Post(End& end, const Send& send) {
@@ -205,6 +226,14 @@ class Bench : public ::testing::Test {
       wqe->wr.wr.atomic.rkey = send.rkey;
       wqe->wr.wr.atomic.compare_add = send.compare_add;
       wqe->wr.wr.atomic.swap = send.swap;
+    } else if (qp.type == kUd) {
+      wqe->wr.wr.ud.ah_num = send.ah;
+      wqe->wr.wr.ud.remote_qpn = send.remote_qpn;
+      wqe->wr.wr.ud.remote_qkey = send.qkey;
+    } else if (send.opcode == uapi::IB_WR_BIND_MW) {
+      wqe->wr.wr.mw = {send.remote, send.window, send.lkey, send.rkey, send.new_key, send.access};
+    } else if (send.opcode == uapi::IB_WR_FLUSH) {
+      wqe->wr.wr.flush = {send.remote, send.length, send.rkey, send.type, send.level};
     } else {
       wqe->wr.wr.rdma.remote_addr = send.remote;
       wqe->wr.wr.rdma.rkey = send.rkey;
@@ -212,7 +241,9 @@ class Bench : public ::testing::Test {
     wqe->dma.length = send.length;
     wqe->dma.num_sge = send.num_sge;
     auto* sge = reinterpret_cast<uapi::rxe_sge*>(wqe + 1);
-    if ((send.flags & uapi::IB_SEND_INLINE) != 0) {
+    if (send.opcode == uapi::IB_WR_ATOMIC_WRITE) {
+      memcpy(static_cast<void*>(sge), &send.swap, 8);
+    } else if ((send.flags & uapi::IB_SEND_INLINE) != 0) {
       memcpy(static_cast<void*>(sge), reinterpret_cast<const void*>(send.local), send.length);
     } else {
       *sge = {send.local, send.length, send.lkey};
@@ -225,15 +256,23 @@ class Bench : public ::testing::Test {
     Ring_(end);
   }
 
-  void PostReceive(End& end, void* to, uint32_t length, uint32_t lkey, uint64_t wr_id = 100, uint32_t num_sge = 1) {
-    QpContext& qp = devices_->qp(end.qpn);
-    auto* queue = Queue(qp.rq);
-    const uint32_t at = queue->producer_index.load() & qp.rq.mask;
-    auto* wqe = reinterpret_cast<uapi::rxe_recv_wqe*>(uapi::RxeSlot(queue, at, qp.rq.log2_elem));
+  void PostReceiveTo(const Ring& ring, void* to, uint32_t length, uint32_t lkey, uint64_t wr_id, uint32_t num_sge) {
+    auto* queue = Queue(ring);
+    const uint32_t at = queue->producer_index.load() & ring.mask;
+    auto* wqe = reinterpret_cast<uapi::rxe_recv_wqe*>(uapi::RxeSlot(queue, at, ring.log2_elem));
     wqe->wr_id = wr_id;
     wqe->dma.num_sge = num_sge;
     *reinterpret_cast<uapi::rxe_sge*>(wqe + 1) = {reinterpret_cast<uint64_t>(to), length, lkey};
-    queue->producer_index.store((at + 1) & qp.rq.mask);
+    queue->producer_index.store((at + 1) & ring.mask);
+  }
+  void PostReceive(End& end, void* to, uint32_t length, uint32_t lkey, uint64_t wr_id = 100, uint32_t num_sge = 1) {
+    PostReceiveTo(devices_->qp(end.qpn).rq, to, length, lkey, wr_id, num_sge);
+  }
+  void PostShared(uint32_t srq, void* to, uint32_t length, uint32_t lkey, uint64_t wr_id = 100, uint32_t num_sge = 1) {
+    PostReceiveTo(devices_->srq_ring(srq), to, length, lkey, wr_id, num_sge);
+  }
+  uint32_t MakeSrq(uint32_t slots = 32, uint32_t limit = 0) {
+    return *devices_->CreateSrq({.nic = nic_, .pd = pd_, .max_sge = 4, .limit = limit, .ring = {slots, 128}});
   }
 
   bool Poll(End& end, uapi::ib_uverbs_wc* out) {
@@ -268,6 +307,23 @@ class Bench : public ::testing::Test {
     return true;
   }
 
+  // A thread that holds `lock` is killed while `work`, in another thread, waits for it. Returns when `work` is through.
+  template <typename Work>
+  void KillWhileHolding(OwnedLock& lock, ipc::LockLevel level, Work work) {
+    auto* slots = reinterpret_cast<ipc::ThreadSlot*>(arena_ + header_->slots_offset);
+    constexpr uint32_t kDeadSlot = 9;
+    slots[kDeadSlot].state.store(ipc::ThreadSlot::kConnected);
+    slots[kDeadSlot].epoch.store(1);
+    slots[kDeadSlot].lock[level].store(static_cast<uint64_t>(reinterpret_cast<std::byte*>(&lock) - arena_));
+    lock.word.store(kDeadSlot + 1);
+    std::thread waiter(work);
+    EXPECT_TRUE(Eventually([&] { return (lock.word.load() & OwnedLock::kContended) != 0; }));
+    slots[kDeadSlot].state.store(ipc::ThreadSlot::kDead);
+    devices_->RecoverSlot(kDeadSlot);
+    waiter.join();
+    EXPECT_EQ(slots[kDeadSlot].epoch.load() & 1, 0u);
+  }
+
   std::unique_ptr<pci::Topology> topology_;
   std::byte* arena_;
   uint64_t arena_bytes_;
@@ -280,7 +336,7 @@ class Bench : public ::testing::Test {
   uint32_t hbm_, nic_, mm_, pd_;
   Engine engine_ = {};
   End a_, b_;
-  std::atomic<int> completions_{0}, cq_errors_{0}, qp_events_{0};
+  std::atomic<int> completions_{0}, cq_errors_{0}, qp_events_{0}, last_wqes_{0}, srq_limits_{0};
 };
 
 }  // namespace causeway::roce
