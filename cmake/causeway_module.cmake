@@ -3,6 +3,7 @@
 
 option(CAUSEWAY_WERROR "Warnings are errors (on in CI)" OFF)
 set(CAUSEWAY_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
+option(CAUSEWAY_FUZZ "Fuzz targets search, by libFuzzer (clang; target fuzz_targets is all that is to be built)" OFF)
 
 add_library(causeway_options INTERFACE)
 target_compile_features(causeway_options INTERFACE cxx_std_23)
@@ -13,8 +14,12 @@ target_compile_options(causeway_options INTERFACE
   $<$<BOOL:${CAUSEWAY_WERROR}>:-Werror>)
 target_include_directories(causeway_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(CAUSEWAY_SANITIZE)
-  target_compile_options(causeway_options INTERFACE -fsanitize=${CAUSEWAY_SANITIZE} -fno-omit-frame-pointer)
+  target_compile_options(causeway_options INTERFACE -fsanitize=${CAUSEWAY_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
   target_link_options(causeway_options INTERFACE -fsanitize=${CAUSEWAY_SANITIZE})
+endif()
+if(CAUSEWAY_FUZZ)
+  target_compile_options(causeway_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # causeway_module(base SRCS log.cc DEPS fmt::fmt TESTS checked_test.cc)

@@ -92,11 +92,11 @@ bool ControlServer::Serve(int socket, std::string& line) {
   line.append(buffer, static_cast<size_t>(got));
   const size_t end = line.find('\n');
   if (end == std::string::npos && line.size() <= kMaxLine) return false;
-  SendAll(socket, Reply(line.substr(0, end)) + "\n");
+  SendAll(socket, ControlReply(handlers_, line.substr(0, end)) + "\n");
   return true;
 }
 
-std::string ControlServer::Reply(const std::string& line) const {
+std::string ControlReply(const std::map<std::string, ControlServer::Handler>& handlers, const std::string& line) {
   // Names of programs and files are bytes of their owners' choice: what is not UTF-8 is replaced.
   constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
   const auto error = [&](const std::string& what) {
@@ -106,10 +106,10 @@ std::string ControlServer::Reply(const std::string& line) const {
   if (!request.is_object() || !request.contains("op") || !request["op"].is_string()) {
     return error("a request is one line: {\"op\": \"...\"}");
   }
-  const auto handler = handlers_.find(request["op"].get<std::string>());
-  if (handler == handlers_.end()) {
+  const auto handler = handlers.find(request["op"].get<std::string>());
+  if (handler == handlers.end()) {
     std::string known;
-    for (const auto& [op, unused] : handlers_) known += (known.empty() ? "" : ", ") + op;
+    for (const auto& [op, unused] : handlers) known += (known.empty() ? "" : ", ") + op;
     return error("no such op; there are: " + known);
   }
   try {

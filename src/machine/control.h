@@ -45,11 +45,13 @@ class ControlServer {
   void Run();
   // True: the client is done with.
   bool Serve(int socket, std::string& line);
-  std::string Reply(const std::string& line) const;
 
   const std::map<std::string, Handler> handlers_;
   UniqueFd listener_, stop_;
   std::thread thread_;
 };
+
+// The reply to one line, without the newline. Hostile input: whatever the line is, the reply is a JSON object.
+std::string ControlReply(const std::map<std::string, ControlServer::Handler>& handlers, const std::string& line);
 
 }  // namespace causeway::machine

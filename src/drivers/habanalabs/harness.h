@@ -120,7 +120,8 @@ class Harness {
   }
   template <typename T>
   int Info(const Ref<kernel::File>& file, uint32_t op, T* out, uint32_t size = sizeof(T), uint32_t argument = 0) {
-    uapi::hl_info_args args{.return_pointer = kUserOut, .return_size = size, .op = op, .dcore_id = argument, .pad = 0};
+    uapi::hl_info_args args{.return_pointer = kUserOut, .return_size = size, .op = op};
+    args.dcore_id = argument;
     const int rc = Ioctl(*file, uapi::HlIoctlH(uapi::kHlInfo), args);
     std::vector<std::byte> bytes(sizeof(T));
     CW_INVARIANT(task.user.CopyFrom(bytes, kUserOut).has_value());

@@ -43,7 +43,7 @@ class Command {
   template <typename T>
   Result<T> Request() const {
     T request = {};
-    std::memcpy(&request, in.data(), std::min(in.size(), sizeof(T)));
+    if (!in.empty()) std::memcpy(&request, in.data(), std::min(in.size(), sizeof(T)));
     if (strict && in.size() > sizeof(T) &&
         std::ranges::any_of(in.subspan(sizeof(T)), [](std::byte byte) { return byte != std::byte{0}; })) {
       return Err(EOPNOTSUPP);
