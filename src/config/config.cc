@@ -2,8 +2,8 @@
 // Reading the file: TOML to a MachineConfig, with a place in the file for everything that is said about it.
 #include "config/config.h"
 
-// toml++ 3.3 asserts (assumes, with NDEBUG) on text such as "[[[a]]]" what the lines behind the assertion then check and
-// report as an error: without assertions it is right.
+// toml++ 3.3 asserts (assumes, with NDEBUG) on text such as "[[[a]]]" what the lines behind the assertion then check
+// and report as an error: without assertions it is right.
 #undef NDEBUG
 #define TOML_ASSERT(expr) static_cast<void>(0)
 #define TOML_EXCEPTIONS 0

@@ -50,7 +50,7 @@ class FileTableTest : public testing::Test {
   }
 
   std::atomic<int> released_ = 0;
-  FileTable files_{"feed"};
+  FileTable files_{"feed" + std::to_string(::getpid())};  // tests run side by side
   FileId last_ = 0;
 };
 
@@ -102,7 +102,7 @@ TEST_F(FileTableTest, ADescriptorTellsWhichFileItIs) {
   const UniqueFd c(pair[0]), d(pair[1]);
   EXPECT_FALSE(files_.Identify(c.get()));
   EXPECT_FALSE(files_.Identify(STDIN_FILENO));
-  FileTable other("beef");
+  FileTable other("beef" + std::to_string(::getpid()));
   EXPECT_FALSE(other.Identify(a.get())) << "another machine's";
 }
 
@@ -179,7 +179,7 @@ TEST_F(FileTableTest, EveryFileIsReleasedWithTheTable) {
   UniqueFd fd;
   std::atomic<int> released = 0;
   {
-    FileTable files("dead");
+    FileTable files("dead" + std::to_string(::getpid()));
     fd = std::move(files.Install(MakeRef<CountedFile>(released, nullptr), 0, 0, 1)->end);
   }
   EXPECT_EQ(released, 1);

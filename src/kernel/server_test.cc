@@ -139,7 +139,7 @@ class ServerTest : public testing::Test {
     EXPECT_TRUE(memories_.Adopt("arena", UniqueFd(::dup(arena_fd_.get())), kArenaBytes));
     std::filesystem::create_directory(folder_ + "/tree");
     tree_.emplace(folder_ + "/tree", *header_);
-    files_.emplace("cafe");
+    files_.emplace("cafe" + std::to_string(::getpid()));  // tests run side by side
     EXPECT_TRUE(tree_->AddDevice("/dev/hl0", 0666, 10, 1, [this](Task&, uint32_t) -> Result<Ref<File>> {
       return Ref<File>(MakeRef<Device>(world_, *files_, ipc::kFileDevice));
     }));

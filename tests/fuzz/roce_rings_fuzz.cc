@@ -8,13 +8,15 @@
 #include "devices/roce_nic/test_bench.h"
 #include "tests/fuzz/input.h"
 
-#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+#if defined(__SANITIZE_ADDRESS__)  // GCC
+#define CAUSEWAY_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CAUSEWAY_ASAN 1
+#endif
+#endif
+#ifdef CAUSEWAY_ASAN
 #include <sanitizer/asan_interface.h>
-#define CAUSEWAY_POISON(at, len) ASAN_POISON_MEMORY_REGION(at, len)
-#define CAUSEWAY_UNPOISON(at, len) ASAN_UNPOISON_MEMORY_REGION(at, len)
-#else
-#define CAUSEWAY_POISON(at, len) static_cast<void>(0)
-#define CAUSEWAY_UNPOISON(at, len) static_cast<void>(0)
 #endif
 
 namespace causeway::fuzz {
@@ -22,6 +24,17 @@ namespace {
 
 using namespace roce;  // NOLINT: as the bench does
 using namespace uapi;  // NOLINT
+
+void Poison([[maybe_unused]] std::byte* at, [[maybe_unused]] uint64_t len) {
+#ifdef CAUSEWAY_ASAN
+  ASAN_POISON_MEMORY_REGION(at, len);
+#endif
+}
+void Unpoison([[maybe_unused]] std::byte* at, [[maybe_unused]] uint64_t len) {
+#ifdef CAUSEWAY_ASAN
+  ASAN_UNPOISON_MEMORY_REGION(at, len);
+#endif
+}
 
 class RingsFuzz : public roce::Bench {
  public:
@@ -50,9 +63,9 @@ class RingsFuzz : public roce::Bench {
       devices_->DestroyQp(peer.end.qpn);
       devices_->DestroyCq(peer.end.cq);
       for (const Ring& ring : {peer.sq, peer.rq, peer.cq}) devices_->FreeRing(ring);
-      CAUSEWAY_POISON(arena_ + peer.sq.offset, peer.sq.bytes);
-      CAUSEWAY_POISON(arena_ + peer.rq.offset, peer.rq.bytes);
-      CAUSEWAY_POISON(arena_ + peer.cq.offset, peer.cq.bytes);
+      Poison(arena_ + peer.sq.offset, peer.sq.bytes);
+      Poison(arena_ + peer.rq.offset, peer.rq.bytes);
+      Poison(arena_ + peer.cq.offset, peer.cq.bytes);
     }
     for (uint64_t i = 0; i < kRegion; ++i) {
       CW_INVARIANT(host_[i] == kCanary && host_[2 * kRegion + i] == kCanary);
@@ -71,7 +84,7 @@ class RingsFuzz : public roce::Bench {
   void Make(Peer& peer) {
     // Freed rings were poisoned: what the heap hands out is to be written.
     const uint64_t heap = header_->region_offset[ipc::kRegionNicHeap];
-    CAUSEWAY_UNPOISON(arena_ + heap, kUsedHeap);
+    Unpoison(arena_ + heap, kUsedHeap);
     peer.end.cq = *devices_->CreateCq(nic_, 8);
     QpCreate create = {};
     create.nic = nic_;
@@ -88,19 +101,19 @@ class RingsFuzz : public roce::Bench {
     peer.cq = devices_->cq_ring(peer.end.cq);
     if (&peer != &ends_.back()) return;
     // All are made: now only rings may be touched.
-    CAUSEWAY_POISON(arena_ + heap, kUsedHeap);
+    Poison(arena_ + heap, kUsedHeap);
     for (const Peer& made : ends_) {
       for (const Ring& ring : {made.sq, made.rq, made.cq}) {
-        CAUSEWAY_UNPOISON(arena_ + ring.offset, sizeof(rxe_queue_buf) + (uint64_t{ring.mask + 1} << ring.log2_elem));
+        Unpoison(arena_ + ring.offset, sizeof(rxe_queue_buf) + (uint64_t{ring.mask + 1} << ring.log2_elem));
       }
     }
     for (const uint32_t key : {host_key_, device_key_, read_only_key_}) {
       const MrEntry& region = devices_->mr(key >> 8);
-      if (region.segments != 0) CAUSEWAY_UNPOISON(arena_ + region.segments, region.segment_bytes);
+      if (region.segments != 0) Unpoison(arena_ + region.segments, region.segment_bytes);
     }
     for (const End& old : {a_, b_}) {  // the bench's own pair
       for (const Ring& ring : {devices_->qp(old.qpn).sq, devices_->qp(old.qpn).rq, devices_->cq_ring(old.cq)}) {
-        CAUSEWAY_UNPOISON(arena_ + ring.offset, ring.bytes);
+        Unpoison(arena_ + ring.offset, ring.bytes);
       }
     }
   }
