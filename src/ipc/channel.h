@@ -26,7 +26,8 @@ enum class Op : uint32_t {
   kOpen,    // arg0 node id, arg1 open flags, arg2 mode -> result fd (installed by kInstallFd before)
   kIoctl,   // arg0 request, arg1 argument -> result
   kWrite,   // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; value0 = number of the queue
-            //   pair that a POST_SEND named (0: the write was something else)
+            //   pair that a POST_SEND named (0: the write was something else). Of a kFileRdmaCm: -EAGAIN as for kRead,
+            //   with value1 = 1: take one readiness byte from the socket
   kRead,    // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; -EAGAIN when nothing is
             //   queued, whatever O_NONBLOCK says: the shim polls the descriptor and asks again.
             //   value0 = 1: nothing is left, take one readiness byte (one packet, MSG_DONTWAIT) from the socket
@@ -65,6 +66,7 @@ enum FileKind : uint32_t {
   kFileEvent,   // async or completion events: read() is a kRead, poll() is the socket's own
   kFileDmaBuf,
   kFileAttribute,  // an open sysfs attribute: kRead, kWrite, kSeek
+  kFileRdmaCm,     // /dev/infiniband/rdma_cm: a write() may take an event, and waits for one as a read() does
 };
 
 // Control-socket messages (one packet each, both ways).

@@ -51,7 +51,7 @@ Result<int64_t> Syscalls::Dispatch(ProgramTask& task, const ipc::Message& call, 
       return opened.file->Ioctl(task, static_cast<uint32_t>(call.arg[0]), call.arg[1]);
     }
     case ipc::Op::kWrite: {
-      const auto written = WriteFile(task, call);
+      const auto written = WriteFile(task, call, answer);
       answer->value[0] = task.hint();
       return written;
     }
@@ -120,10 +120,17 @@ Result<int64_t> Syscalls::ReadFile(ProgramTask& task, const ipc::Message& call, 
   return got;
 }
 
-Result<int64_t> Syscalls::WriteFile(ProgramTask& task, const ipc::Message& call) {
+Result<int64_t> Syscalls::WriteFile(ProgramTask& task, const ipc::Message& call, ipc::Message* answer) {
   CW_TRY(const auto opened, files_.Get(call.file));
   if (!MayWrite(opened.access)) return Err(EBADF);  // vfs_write()
-  return opened.file->WriteAt(task, call.arg[0], call.arg[1], static_cast<int64_t>(call.arg[2]));
+  const bool takes_events = opened.file->kind() == ipc::kFileRdmaCm;
+  const uint64_t generation = takes_events ? files_.Generation(call.file) : 0;
+  const auto written = opened.file->WriteAt(task, call.arg[0], call.arg[1], static_cast<int64_t>(call.arg[2]));
+  // Where something has come since, the descriptor stays readable, and who waits on it writes again.
+  if (takes_events && !written && written.error() == Errno(EAGAIN) && files_.TakeReadable(call.file, generation)) {
+    answer->value[1] = 1;
+  }
+  return written;
 }
 
 // The checks of mm/mmap.c do_mmap() that concern the file, in its order.

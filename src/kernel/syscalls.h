@@ -29,7 +29,7 @@ class Syscalls {
   Result<int64_t> Dispatch(ProgramTask& task, const ipc::Message& call, ipc::Message* answer);
   Result<int64_t> Open(ProgramTask& task, uint32_t node_id, uint32_t flags);
   Result<int64_t> ReadFile(ProgramTask& task, const ipc::Message& call, ipc::Message* answer);
-  Result<int64_t> WriteFile(ProgramTask& task, const ipc::Message& call);
+  Result<int64_t> WriteFile(ProgramTask& task, const ipc::Message& call, ipc::Message* answer);
   Result<int64_t> Mmap(ProgramTask& task, const ipc::Message& call, ipc::Message* answer);
   Result<int64_t> Munmap(ProgramTask& task, uint64_t id);
   Result<int64_t> Stat(const ipc::Message& call, ipc::Message* answer);

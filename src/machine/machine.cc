@@ -25,6 +25,8 @@
 #include "drivers/drm/driver.h"
 #include "drivers/habanalabs/driver.h"
 #include "drivers/infiniband/driver.h"
+#include "drivers/rdma_cm/driver.h"
+#include "drivers/rdma_cm/host_network.h"
 #include "ipc/channel.h"
 #include "ipc/memory_table.h"
 #include "kernel/file_table.h"
@@ -35,6 +37,7 @@
 #include "machine/arena_memory.h"
 #include "machine/control.h"
 #include "machine/pci_tree.h"
+#include "machine/rdma_nics.h"
 #include "machine/reports.h"
 #include "pci/bus.h"
 
@@ -148,6 +151,9 @@ struct Machine::Parts {
   std::optional<habanalabs::Driver> habanalabs;
   std::optional<drm::Driver> drm;
   std::unique_ptr<infiniband::Driver> infiniband;
+  rdma_cm::HostNetwork network;
+  std::optional<RdmaNics> rdma_nics;
+  std::unique_ptr<rdma_cm::Driver> rdma_cm;
   std::optional<kernel::Syscalls> syscalls;
   std::unique_ptr<kernel::Server> server;
   std::unique_ptr<ControlServer> control;
@@ -213,6 +219,8 @@ Status Machine::Parts::AddDevices() {
                                .capabilities = ToDriver(nic.capabilities)});
   }
   CW_TRY(infiniband, infiniband::Driver::Create(*tree, *nics, *bus, *files, nic_config));
+  rdma_nics.emplace(*infiniband);
+  CW_TRY(rdma_cm, rdma_cm::Driver::Create(*tree, *rdma_nics, network, *files));
   return {};
 }
 
@@ -240,7 +248,8 @@ Status Machine::Parts::StartServing() {
                                   .nics = *nics,
                                   .habanalabs = *habanalabs,
                                   .infiniband = *infiniband,
-                                  .drm = *drm});
+                                  .drm = *drm,
+                                  .rdma_cm = *rdma_cm});
   handlers["down"] = [this] {
     const uint64_t one = 1;
     (void)!::write(stop.get(), &one, sizeof(one));

@@ -57,6 +57,11 @@ Json Nics(const ReportSources& s) {
   return nics;
 }
 
+Json RdmaCm(const ReportSources& s) {
+  const auto counts = s.rdma_cm.Count();
+  return {{"ids", counts.ids}, {"listening", counts.listening}, {"connected", counts.connected}};
+}
+
 Json Counters(const roce::NicCounters& counters) {
   const auto value = [](const std::atomic<uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
   return {{"sent_pkts", value(counters.sent_pkts)},
@@ -112,7 +117,7 @@ Json Ps(const ReportSources& s) {
   }
   return {{"pid", ::getpid()},        {"resident_bytes", ResidentBytes()},       {"programs", std::move(programs)},
           {"files", std::move(open)}, {"accelerators", std::move(accelerators)}, {"nics", Nics(s)},
-          {"gpus", std::move(gpus)}};
+          {"gpus", std::move(gpus)},  {"rdma_cm", RdmaCm(s)}};
 }
 
 Json Hops(const std::vector<pci::Hop>& hops) {

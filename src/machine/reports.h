@@ -10,6 +10,7 @@
 #include "drivers/drm/driver.h"
 #include "drivers/habanalabs/driver.h"
 #include "drivers/infiniband/driver.h"
+#include "drivers/rdma_cm/driver.h"
 #include "ipc/memory_table.h"
 #include "kernel/file_table.h"
 #include "kernel/refusals.h"
@@ -31,6 +32,7 @@ struct ReportSources {
   const habanalabs::Driver& habanalabs;
   const infiniband::Driver& infiniband;
   const drm::Driver& drm;
+  rdma_cm::Driver& rdma_cm;
 };
 
 // Every op but "down".

@@ -26,6 +26,7 @@ enum FdKind : uint8_t {
   kFdEvent = ipc::kFileEvent,
   kFdDmaBuf = ipc::kFileDmaBuf,
   kFdAttribute = ipc::kFileAttribute,
+  kFdRdmaCm = ipc::kFileRdmaCm,
   kFdUnasked = 15,
   kFdOverlay = 32,
   kFdPrivate = 33,

@@ -58,11 +58,17 @@ int64_t WriteFile(int fd, const void* buffer, size_t size, uint64_t offset) {
     const int64_t rung = RingDoorbell(fd, buffer, size);
     if (rung != kNotADoorbell) return rung;
   }
-  ipc::Message reply;
-  const int64_t result =
-      FileCall(fd, ipc::Op::kWrite, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply);
-  if (uverbs && result > 0) LearnDoorbell(fd, buffer, size, reply.value[0]);
-  return result;
+  for (;;) {
+    ipc::Message reply;
+    const int64_t result =
+        FileCall(fd, ipc::Op::kWrite, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply);
+    if (uverbs && result > 0) LearnDoorbell(fd, buffer, size, reply.value[0]);
+    if (KindOf(fd) != kFdRdmaCm || result != -EAGAIN) return result;
+    // GET_EVENT of rdma_cm (ucma_get_event()): it waits in the write.
+    if (reply.value[1] == 1) TakeReadinessByte(fd);
+    if (IsNonblocking(fd)) return result;
+    if (const long error = AwaitReadable(fd, true); error != 0) return error;
+  }
 }
 
 // read and write by segments, one call each, as for a file without read_iter (fs/read_write.c do_loop_readv_writev()).

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""librdmacm's programs: connections by address instead of by side channel.
+
+An address of this host's network is needed, as every NIC takes its GIDs from a net device."""
+
+import os
+import re
+import signal
+import time
+import unittest
+
+import harness
+from harness import Running, TestCase, execute, free_port, need, wait_until
+
+
+def address(machine, v6=False):
+    """What a GID of the first NIC says as an IP address; link-local ones are no use here."""
+    got = machine.run("sh", "-c", "cat /sys/class/infiniband/rxe0/ports/1/gids/[0-9]")
+    for gid in got.out.split():
+        words = gid.split(":")
+        v4 = words[:6] == ["0000"] * 5 + ["ffff"]
+        if v4 and not v6:
+            return ".".join(str(int(word[i:i + 2], 16)) for word in words[6:] for i in (0, 2))
+        if v6 and not v4 and not gid.startswith("fe80") and gid.strip("0:"):
+            return gid
+    return None
+
+
+class RdmaCmCase(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.ip = address(self.machine)
+        if self.ip is None:
+            self.skipTest("the NIC's net device has no IPv4 address")
+        self.port = str(free_port())
+
+    def listening(self):
+        """How many ids of rdma_cm listen."""
+        return self.machine.ps()["rdma_cm"]["listening"]
+
+    def serve(self, *args):
+        """Starts a server and waits until it listens."""
+        before = self.listening()
+        server = Running(self.machine.command(*args))
+        self.addCleanup(server.kill)
+        wait_until(f"{args[0]} listens", lambda: self.listening() > before or server.process.poll() is not None)
+        return server
+
+    def talk(self, server, client, server_ends=True):
+        """Runs a pair; servers that serve for ever are told to end."""
+        need(server[0])
+        need(client[0])
+        first = self.serve(*server)
+        got = self.run_ok(*client)
+        if not server_ends:
+            first.kill(signal.SIGTERM)
+            return first.result(), got
+        done = first.result()
+        self.assertEqual(done.status, 0, str(done))
+        return done, got
+
+
+class Rping(RdmaCmCase):
+    def rping(self, *args, server=(), ip=None):
+        ip = ip or self.ip
+        return self.talk(["rping", "-s", "-a", ip, "-p", self.port, *args, *server],
+                         ["rping", "-c", "-a", ip, "-p", self.port, *args])
+
+    def test_data_is_checked(self):
+        server, client = self.rping("-v", "-V", "-C", "10")
+        for i in range(10):
+            self.assertIn(f"ping data: rdma-ping-{i}:", client.out)
+            self.assertIn(f"server ping data: rdma-ping-{i}:", server.out)
+
+    def test_sizes(self):
+        for size in ("20", "4096", "65535"):
+            self.rping("-V", "-C", "3", "-S", size)
+
+    def test_ipv6(self):
+        ip = address(self.machine, v6=True)
+        if ip is None:
+            self.skipTest("the NIC's net device has no IPv6 address but the link-local one")
+        self.rping("-V", "-C", "3", ip=ip)
+
+    def test_wildcard_server(self):
+        self.talk(["rping", "-s", "-p", self.port, "-C", "3"], ["rping", "-c", "-a", self.ip, "-p", self.port, "-C", "3"])
+
+    def test_persistent_server_with_clients(self):
+        need("rping")
+        server = self.serve("rping", "-s", "-P", "-p", self.port)
+        clients = [Running(self.machine.command("rping", "-c", "-V", "-a", self.ip, "-p", self.port, "-C", "5"))
+                   for _ in range(4)]
+        for client in clients:
+            got = client.result()
+            self.assertEqual(got.status, 0, str(got))
+        self.assertIsNone(server.process.poll())
+
+    # On the reference kernel rping says the same in both cases.
+    def test_nobody_listens(self):
+        got = self.machine.run(need("rping"), "-c", "-a", self.ip, "-p", self.port, "-C", "1")
+        self.assertNotEqual(got.status, 0)
+        self.assertIn("RDMA_CM_EVENT_REJECTED, error 8", got.out + got.err)
+
+    def test_loopback_address_has_no_route(self):
+        if self.ip.startswith("127."):
+            self.skipTest("the NIC sits on the loopback interface")
+        got = self.machine.run(need("rping"), "-c", "-a", "127.0.0.1", "-p", self.port, "-C", "1")
+        self.assertNotEqual(got.status, 0)
+        self.assertIn("rdma_resolve_route: No such device", got.out + got.err)
+
+    def test_port_is_taken(self):
+        need("rping")
+        self.serve("rping", "-s", "-a", self.ip, "-p", self.port)
+        got = self.machine.run("rping", "-s", "-a", self.ip, "-p", self.port)
+        self.assertIn("Address already in use", got.out + got.err)
+
+
+class Programs(RdmaCmCase):
+    def test_ucmatose(self):
+        self.talk(["ucmatose", "-p", self.port, "-c", "4", "-C", "10"],
+                  ["ucmatose", "-s", self.ip, "-p", self.port, "-c", "4", "-C", "10"])
+
+    def test_rdma_client_and_server(self):
+        self.talk(["rdma_server", "-p", self.port], ["rdma_client", "-s", self.ip, "-p", self.port])
+
+    # Its server never ends by itself, on a kernel neither.
+    def test_cmtime(self):
+        self.talk(["cmtime", "-p", self.port, "-c", "20"], ["cmtime", "-s", self.ip, "-p", self.port, "-c", "20"], False)
+
+    def test_rstream(self):
+        self.talk(["rstream", "-p", self.port], ["rstream", "-s", self.ip, "-p", self.port, "-I", "10", "-C", "4"], False)
+
+    def test_rcopy(self):
+        need("rcopy")
+        text = os.urandom(300000)
+        source, target = os.path.join(self.folder, "source"), os.path.join(self.folder, "target")
+        with open(source, "wb") as file:
+            file.write(text)
+        server = self.serve("rcopy", "-p", self.port)
+        self.run_ok("rcopy", "-p", self.port, source, f"{self.ip}:{target}")
+        server.kill(signal.SIGTERM)
+        with open(target, "rb") as file:
+            self.assertEqual(file.read(), text)
+
+    def test_perftest_connects_by_rdma_cm(self):
+        for tool in ("ib_write_bw", "ib_send_lat", "ib_read_bw"):
+            port = str(free_port())
+            need(tool)
+            self.talk([tool, "-R", "-n", "200", "-p", port], [tool, "-R", "-n", "200", "-p", port, self.ip])
+
+
+class Death(RdmaCmCase):
+    """A program that is killed: its ids go, and the peer is told."""
+
+    def test_server_is_killed_while_established(self):
+        need("rping")
+        server = self.serve("rping", "-s", "-p", self.port)
+        client = Running(self.machine.command("rping", "-c", "-v", "-d", "-a", self.ip, "-p", self.port))
+        self.addCleanup(client.kill)
+        wait_until("they are connected", lambda: self.machine.ps()["rdma_cm"]["connected"] >= 2)
+        server.kill()
+        got = client.result()
+        self.assertIn("DISCONNECT", got.out + got.err)
+        wait_until("nothing is held", lambda: self.machine.ps()["rdma_cm"]["ids"] == 0)
+
+    def test_client_is_killed_while_established(self):
+        need("rping")
+        server = self.serve("rping", "-s", "-d", "-p", self.port)
+        client = Running(self.machine.command("rping", "-c", "-a", self.ip, "-p", self.port))
+        self.addCleanup(client.kill)
+        wait_until("they are connected", lambda: self.machine.ps()["rdma_cm"]["connected"] >= 2)
+        client.kill()
+        got = server.result()
+        self.assertIn("DISCONNECT", got.out + got.err)
+        wait_until("nothing is held", lambda: self.machine.ps()["rdma_cm"]["ids"] == 0)
+
+    def test_clients_are_killed_at_any_moment(self):
+        need("rping")
+        server = self.serve("rping", "-s", "-P", "-p", self.port)
+        for i in range(12):
+            client = Running(self.machine.command("rping", "-c", "-a", self.ip, "-p", self.port))
+            time.sleep(0.01 * i)
+            client.kill()
+            client.result()
+        self.assertIsNone(server.process.poll())
+        self.run_ok("rping", "-c", "-V", "-a", self.ip, "-p", self.port, "-C", "3")
+
+
+class Node(TestCase):
+    def test_sysfs(self):
+        self.assertEqual(self.run_ok("cat", "/sys/class/misc/rdma_cm/abi_version").out, "4\n")
+        self.assertEqual(self.run_ok("cat", "/sys/class/misc/rdma_cm/uevent").out,
+                         "MAJOR=10\nMINOR=124\nDEVNAME=infiniband/rdma_cm\nDEVMODE=0666\n")
+        self.assertTrue(re.match(r"character special file 666 a:7c",
+                                 self.run_ok("stat", "-c", "%F %a %t:%T", "/dev/infiniband/rdma_cm").out))
+
+    def test_poll_and_read(self):
+        code = ("import os, select, struct\n"
+                "fd = os.open('/dev/infiniband/rdma_cm', os.O_RDWR | os.O_NONBLOCK)\n"
+                "assert select.select([fd], [], [], 0)[0] == []\n"
+                "def write(data):\n"
+                "    try: return os.write(fd, data)\n"
+                "    except OSError as error: return -error.errno\n"
+                "print(write(b'x' * 7), write(struct.pack('=IHH', 99, 0, 0)), write(struct.pack('=IHH', 13, 0, 0)),\n"
+                "      write(struct.pack('=IHHQ', 12, 8, 336, 0)), write(struct.pack('=IHHQ', 12, 8, 100, 0)))\n"
+                "try: os.read(fd, 10)\n"
+                "except OSError as error: print(error.errno)\n")
+        self.assertEqual(self.run_ok("python3", "-c", code).out, "-22 -22 -38 -11 -28\n22\n")
+
+
+if __name__ == "__main__":
+    harness.main()
