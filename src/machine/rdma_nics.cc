@@ -10,8 +10,7 @@ size_t RdmaNics::count() const { return core_.devices().size(); }
 
 rdma_cm::NicInfo RdmaNics::Info(size_t nic) const {
   const infiniband::IbDevice& device = *core_.devices()[nic];
-  rdma_cm::NicInfo info = {
-      .ifindex = device.netdev().ifindex, .mtu = device.netdev().mtu, .mac = device.mac()};
+  rdma_cm::NicInfo info = {.ifindex = device.netdev().ifindex, .mtu = device.netdev().mtu, .mac = device.mac()};
   const auto guid = infiniband::Eui64(device.mac());
   std::memcpy(&info.node_guid, guid.data(), sizeof(info.node_guid));
   return info;

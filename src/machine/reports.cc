@@ -115,9 +115,14 @@ Json Ps(const ReportSources& s) {
                     {"used_bytes", device.used_bytes},
                     {"memory_bytes", device.vram_bytes}});
   }
-  return {{"pid", ::getpid()},        {"resident_bytes", ResidentBytes()},       {"programs", std::move(programs)},
-          {"files", std::move(open)}, {"accelerators", std::move(accelerators)}, {"nics", Nics(s)},
-          {"gpus", std::move(gpus)},  {"rdma_cm", RdmaCm(s)}};
+  return {{"pid", ::getpid()},
+          {"resident_bytes", ResidentBytes()},
+          {"programs", std::move(programs)},
+          {"files", std::move(open)},
+          {"accelerators", std::move(accelerators)},
+          {"nics", Nics(s)},
+          {"gpus", std::move(gpus)},
+          {"rdma_cm", RdmaCm(s)}};
 }
 
 Json Hops(const std::vector<pci::Hop>& hops) {

@@ -76,8 +76,8 @@ struct rdma_ucm_cmd_hdr {
   uint16_t out;
 };
 
-// struct sockaddr_in6 and struct __kernel_sockaddr_storage as the uAPI carries them: bytes that a sockaddr of any family
-// is copied from (drivers/rdma_cm/address.h).
+// struct sockaddr_in6 and struct __kernel_sockaddr_storage as the uAPI carries them: bytes that a sockaddr of any
+// family is copied from (drivers/rdma_cm/address.h).
 struct sockaddr_in6_bytes {
   alignas(4) uint8_t bytes[28];
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every struct, offset and number of uapi/rdma_cm.h against the system's kernel headers. Nearly all of it is checked when
-// this file compiles.
+// Every struct, offset and number of uapi/rdma_cm.h against the system's kernel headers. Nearly all of it is checked
+// when this file compiles.
 #include <gtest/gtest.h>
 #include <linux/types.h>
 #include <netinet/in.h>

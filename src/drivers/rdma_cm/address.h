@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Socket addresses as rdma_cm carries them: AF_INET, AF_INET6 and AF_IB (linux drivers/infiniband/core/cma.c and addr.c,
-// the small functions about struct sockaddr).
+// Socket addresses as rdma_cm carries them: AF_INET, AF_INET6 and AF_IB (linux drivers/infiniband/core/cma.c and
+// addr.c, the small functions about struct sockaddr).
 #pragma once
 
 #include <array>

@@ -72,10 +72,11 @@ TEST_F(Addresses, AfIbProbe) {
   std::ranges::copy(At("10.7.0.2").gid(), own.sib_addr);
   EXPECT_EQ(server_.Bind(server_.Create(RDMA_PS_IB, 0, kQptRc), Address::Ib(own)), ENODEV);
   // A service id of no IP port space.
-  EXPECT_EQ(server_.Bind(server_.Create(RDMA_PS_TCP), Address::Ib({.sib_family = kAfIb,
-                                                                   .sib_sid = htobe64(0x5500000000000000),
-                                                                   .sib_sid_mask = ~uint64_t{0}})),
-            EPROTONOSUPPORT);
+  EXPECT_EQ(
+      server_.Bind(
+          server_.Create(RDMA_PS_TCP),
+          Address::Ib({.sib_family = kAfIb, .sib_sid = htobe64(0x5500000000000000), .sib_sid_mask = ~uint64_t{0}})),
+      EPROTONOSUPPORT);
 }
 
 // cma_check_port(): the wildcard says EADDRNOTAVAIL where the same address says EADDRINUSE.
@@ -97,7 +98,7 @@ TEST_F(Addresses, PortsInUse) {
   EXPECT_EQ(bind("10.7.0.2"), -EADDRINUSE);
   EXPECT_EQ(bind("0.0.0.0"), -EADDRNOTAVAIL);
   EXPECT_GE(bind("10.7.1.2"), 0);
-  EXPECT_GE(bind("10.7.0.2", RDMA_PS_UDP), 0);  // another port space
+  EXPECT_GE(bind("10.7.0.2", RDMA_PS_UDP), 0);                  // another port space
   EXPECT_EQ(bind("10.7.0.2", RDMA_PS_TCP, true), -EADDRINUSE);  // the other does not share
   EXPECT_EQ(server_.Destroy(static_cast<uint32_t>(first)), 0);
   const int shared = bind("10.7.0.2", RDMA_PS_TCP, true);

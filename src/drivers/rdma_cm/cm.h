@@ -128,7 +128,7 @@ class Cm {
 
   // ---- ids (ucma.c)
   Ref<Id> CreateId(UcmFile* file, uint64_t uid, uint16_t ps, uint8_t qp_type);  // not public yet
-  void Publish(const Ref<Id>& id);                                             // ucma_finish_ctx()
+  void Publish(const Ref<Id>& id);                                              // ucma_finish_ctx()
   // errors: ENOENT no such id; EINVAL of another file.
   Result<Ref<Id>> Find(UcmFile* file, uint32_t number) const;
   // ucma_get_ctx_dev(): EINVAL too when it has no device.
@@ -265,9 +265,9 @@ class Cm {
   uint32_t next_id_ = 0;
   std::map<std::pair<uint16_t, uint16_t>, std::unique_ptr<BindList>> ports_;  // by port space and port
   uint16_t last_used_port_ = 0;
-  std::map<uint32_t, Id*> connections_;                         // cm.local_id_table
-  std::map<std::pair<uint64_t, uint32_t>, Id*> remote_ids_;     // by CA GUID and comm id
-  std::map<std::pair<uint64_t, uint32_t>, Id*> remote_qps_;     // by CA GUID and QPN
+  std::map<uint32_t, Id*> connections_;                      // cm.local_id_table
+  std::map<std::pair<uint64_t, uint32_t>, Id*> remote_ids_;  // by CA GUID and comm id
+  std::map<std::pair<uint64_t, uint32_t>, Id*> remote_qps_;  // by CA GUID and QPN
   uint32_t next_comm_id_ = 1;
   uint64_t next_timer_ = 1;
 };

@@ -37,8 +37,8 @@ uint8_t AckTimeout(uint8_t ack_delay, uint8_t life_time) {
 struct Cm::RejMessage {
   uint32_t local_comm_id = 0, remote_comm_id = 0;  // the sender's; 0: it has none
   uint16_t reason = 0;
-  bool of_req = false;       // the message rejected was a REQ
-  uint64_t ca_guid = 0;      // with reason TIMEOUT
+  bool of_req = false;   // the message rejected was a REQ
+  uint64_t ca_guid = 0;  // with reason TIMEOUT
   std::array<uint8_t, kRejPrivateData> private_data = {};
 };
 
@@ -254,8 +254,8 @@ void Cm::ReceiveReq(size_t nic, const ReqMessage& req) {
   const BindList* const list =
       FindPort(static_cast<uint16_t>(req.service_id >> 16), static_cast<uint16_t>(req.service_id));
   const bool listened = list != nullptr && std::ranges::any_of(list->owners, [&](const Id* owner) {
-    return owner->state == State::kListen && (!owner->nic || *owner->nic == nic);
-  });
+                          return owner->state == State::kListen && (!owner->nic || *owner->nic == nic);
+                        });
   if (!listened) return refuse(kRejInvalidServiceId);
 
   // cm_format_paths_from_req(): the path back.
@@ -548,8 +548,8 @@ void Cm::ReceiveSidrReq(const SidrReqMessage& req) {
   const BindList* const list =
       FindPort(static_cast<uint16_t>(req.service_id >> 16), static_cast<uint16_t>(req.service_id));
   const bool listened = list != nullptr && std::ranges::any_of(list->owners, [&](const Id* owner) {
-    return owner->state == State::kListen && (!owner->nic || *owner->nic == req.to_nic);
-  });
+                          return owner->state == State::kListen && (!owner->nic || *owner->nic == req.to_nic);
+                        });
   if (!listened) {
     (void)SendSidrRepMessage(*conn, {.status = kSidrUnsupported});
     return DestroyConnection(*conn, false);
@@ -619,13 +619,13 @@ Status Cm::InitConnectionQpAttr(const Id& id, uint32_t qp_state, uapi::ib_uverbs
   switch (qp_state) {
     case uapi::IB_QPS_INIT:
       attr->qp_attr_mask = uapi::IB_QP_STATE | uapi::IB_QP_ACCESS_FLAGS | uapi::IB_QP_PKEY_INDEX | uapi::IB_QP_PORT;
-      attr->qp_access_flags = 2;                              // IB_ACCESS_REMOTE_WRITE
+      attr->qp_access_flags = 2;                                        // IB_ACCESS_REMOTE_WRITE
       if (cm.responder_resources != 0) attr->qp_access_flags |= 4 | 8;  // REMOTE_READ, REMOTE_ATOMIC
       attr->port_num = 1;
       return {};
     case uapi::IB_QPS_RTR:
-      attr->qp_attr_mask = uapi::IB_QP_STATE | uapi::IB_QP_AV | uapi::IB_QP_PATH_MTU | uapi::IB_QP_DEST_QPN |
-                           uapi::IB_QP_RQ_PSN;
+      attr->qp_attr_mask =
+          uapi::IB_QP_STATE | uapi::IB_QP_AV | uapi::IB_QP_PATH_MTU | uapi::IB_QP_DEST_QPN | uapi::IB_QP_RQ_PSN;
       attr->ah_attr = cm.av.ToUser();
       attr->path_mtu = cm.path_mtu;
       attr->dest_qp_num = cm.remote_qpn;
@@ -639,8 +639,8 @@ Status Cm::InitConnectionQpAttr(const Id& id, uint32_t qp_state, uapi::ib_uverbs
       attr->qp_attr_mask = uapi::IB_QP_STATE | uapi::IB_QP_SQ_PSN;
       attr->sq_psn = cm.sq_psn;
       if (rc) {
-        attr->qp_attr_mask |= uapi::IB_QP_RETRY_CNT | uapi::IB_QP_RNR_RETRY | uapi::IB_QP_MAX_QP_RD_ATOMIC |
-                              uapi::IB_QP_TIMEOUT;
+        attr->qp_attr_mask |=
+            uapi::IB_QP_RETRY_CNT | uapi::IB_QP_RNR_RETRY | uapi::IB_QP_MAX_QP_RD_ATOMIC | uapi::IB_QP_TIMEOUT;
         attr->retry_cnt = cm.retry_count;
         attr->rnr_retry = cm.rnr_retry_count;
         attr->max_rd_atomic = cm.initiator_depth;

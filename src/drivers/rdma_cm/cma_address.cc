@@ -11,14 +11,14 @@
 namespace causeway::rdma_cm {
 namespace {
 
-constexpr uint16_t kProtSock = 1024;                            // PROT_SOCK
-constexpr uint8_t kPacketLifeTime = 18;                         // CMA_IBOE_PACKET_LIFETIME
-constexpr uint32_t kFlowLabelMask = 0xfffff;                    // IB_GRH_FLOWLABEL_MASK
-constexpr uint64_t kIbIpPsMask = 0xFFFFFFFFFFFF0000;            // RDMA_IB_IP_PS_MASK
-constexpr uint64_t kIbIpPsTcp = 0x0000000001060000;             // RDMA_IB_IP_PS_TCP
-constexpr uint64_t kIbIpPsUdp = 0x0000000001110000;             // RDMA_IB_IP_PS_UDP
-constexpr uint64_t kIbIpPsIb = 0x00000000013F0000;              // RDMA_IB_IP_PS_IB
-constexpr uint32_t kIboeHeaders = 40 + 8 + 12 + 4 + 28 + 4;     // iboe_get_mtu()
+constexpr uint16_t kProtSock = 1024;                         // PROT_SOCK
+constexpr uint8_t kPacketLifeTime = 18;                      // CMA_IBOE_PACKET_LIFETIME
+constexpr uint32_t kFlowLabelMask = 0xfffff;                 // IB_GRH_FLOWLABEL_MASK
+constexpr uint64_t kIbIpPsMask = 0xFFFFFFFFFFFF0000;         // RDMA_IB_IP_PS_MASK
+constexpr uint64_t kIbIpPsTcp = 0x0000000001060000;          // RDMA_IB_IP_PS_TCP
+constexpr uint64_t kIbIpPsUdp = 0x0000000001110000;          // RDMA_IB_IP_PS_UDP
+constexpr uint64_t kIbIpPsIb = 0x00000000013F0000;           // RDMA_IB_IP_PS_IB
+constexpr uint32_t kIboeHeaders = 40 + 8 + 12 + 4 + 28 + 4;  // iboe_get_mtu()
 
 uint32_t Random(uint32_t below) {
   uint32_t value = 0;
@@ -298,8 +298,7 @@ Status Cm::ResolveRoute(Id& id, uint32_t timeout_ms) {
   path.traffic_class = id.tos.value_or(0);
   path.mtu = IboeMtu(nics_.Info(*id.nic).mtu);
   if (path.mtu == 0) return fail(Errno(EINVAL));
-  path.packet_life_time =
-      id.ack_timeout.value_or(0) != 0 ? static_cast<uint8_t>(*id.ack_timeout - 1) : kPacketLifeTime;
+  path.packet_life_time = id.ack_timeout.value_or(0) != 0 ? static_cast<uint8_t>(*id.ack_timeout - 1) : kPacketLifeTime;
   // cma_get_roce_udp_flow_label()
   path.flow_label = id.src.flow_info() & kFlowLabelMask;
   if (id.src.family() != AF_INET6 || path.flow_label == 0) {

@@ -21,7 +21,8 @@ void FormatHeader(const Address& source, const Address& destination, std::span<u
   const auto ip = [&](const Address& address, size_t at) {
     const Gid gid = address.gid();
     const size_t skip = address.family() == AF_INET ? 12 : 0;
-    std::copy(gid.begin() + static_cast<ptrdiff_t>(skip), gid.end(), header.begin() + static_cast<ptrdiff_t>(at + skip));
+    std::copy(gid.begin() + static_cast<ptrdiff_t>(skip), gid.end(),
+              header.begin() + static_cast<ptrdiff_t>(at + skip));
   };
   ip(source, 4);
   ip(destination, 20);
@@ -292,8 +293,7 @@ int Cm::HandleReq(const Ref<Id>& conn, size_t nic, const ReqMessage& req) {
 
   Event event = {.event = uapi::RDMA_CM_EVENT_CONNECT_REQUEST};  // cma_set_req_event_data(), cm_format_req_event()
   const size_t offset = listener->src.is_ib() ? 0 : kCmaHeader;
-  std::copy(req.private_data.begin() + static_cast<ptrdiff_t>(offset), req.private_data.end(),
-            event.conn.private_data);
+  std::copy(req.private_data.begin() + static_cast<ptrdiff_t>(offset), req.private_data.end(), event.conn.private_data);
   event.conn.private_data_len = static_cast<uint8_t>(kReqPrivateData - offset);
   event.conn.responder_resources = req.initiator_depth;
   event.conn.initiator_depth = req.responder_resources;

@@ -7,9 +7,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string Data(const rdma_ucm_conn_param& param) {
-  return reinterpret_cast<const char*>(param.private_data);
-}
+std::string Data(const rdma_ucm_conn_param& param) { return reinterpret_cast<const char*>(param.private_data); }
 
 class Connect : public CmBench {};
 
@@ -374,8 +372,11 @@ TEST_F(Connect, PrivateDataLengths) {
     uint16_t ps;
     size_t size;
     int error;
-  } rows[] = {{RDMA_PS_TCP, 56, 0}, {RDMA_PS_TCP, 57, EINVAL}, {RDMA_PS_TCP, 255, EINVAL},
-              {RDMA_PS_UDP, 180, 0}, {RDMA_PS_UDP, 181, EINVAL}};
+  } rows[] = {{RDMA_PS_TCP, 56, 0},
+              {RDMA_PS_TCP, 57, EINVAL},
+              {RDMA_PS_TCP, 255, EINVAL},
+              {RDMA_PS_UDP, 180, 0},
+              {RDMA_PS_UDP, 181, EINVAL}};
   for (const auto& row : rows) {
     const uint32_t id = Routed(row.ps);
     EXPECT_EQ(client_.Connect(id, Program::Param(17, std::string(row.size, 'x'))), row.error) << row.size;

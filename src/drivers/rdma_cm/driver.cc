@@ -17,10 +17,10 @@ Status AddToTree(kernel::Tree& tree, Cm& cm) {
   CW_CHECK(tree.AddFolder(folder + "/power"));
   CW_CHECK(tree.AddFile(folder + "/abi_version", fmt::format("{}\n", uapi::kRdmaUserCmAbiVersion)));
   CW_CHECK(tree.AddFile(folder + "/dev", fmt::format("{}:{}\n", UcmFile::kMajor, UcmFile::kMinor)));
-  CW_CHECK(tree.AddFile(folder + "/uevent",
-                        fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/rdma_cm\nDEVMODE=0666\n", UcmFile::kMajor,
-                                    UcmFile::kMinor),
-                        0644));
+  CW_CHECK(tree.AddFile(
+      folder + "/uevent",
+      fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/rdma_cm\nDEVMODE=0666\n", UcmFile::kMajor, UcmFile::kMinor),
+      0644));
   CW_CHECK(tree.AddLink(folder + "/subsystem", "../../../../class/misc"));
   CW_CHECK(tree.AddLink("/sys/class/misc/rdma_cm", "../../devices/virtual/misc/rdma_cm"));
   CW_CHECK(tree.Claim("/sys/class/misc/rdma_cm"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Network over the host's own addresses and routes. A route is asked for as any program may: by connecting a UDP socket,
-// which sends nothing and makes the kernel look the route up.
+// Network over the host's own addresses and routes. A route is asked for as any program may: by connecting a UDP
+// socket, which sends nothing and makes the kernel look the route up.
 #pragma once
 
 #include "drivers/rdma_cm/nics.h"

@@ -117,7 +117,7 @@ struct Connection {
   uint8_t rnr_retry_count = 0;
   uint8_t path_mtu = 0;
   AddressVector av;
-  uint8_t timeout = 0;  // av.timeout: local ACK timeout
+  uint8_t timeout = 0;    // av.timeout: local ACK timeout
   bool inserted = false;  // in Cm's tables of remote ids and QPs
 
   uint32_t response_ms = 0;  // cm_id_priv->timeout_ms: how long an answer may take
@@ -125,8 +125,8 @@ struct Connection {
   // The message that waits for its answer (cm_id_priv->msg).
   uint32_t timeout_ms = 0;
   uint32_t retries_left = 0;
-  uint64_t timer = 0;              // which timer counts; 0: none
-  std::function<void()> resend;    // empty: nothing waits
+  uint64_t timer = 0;            // which timer counts; 0: none
+  std::function<void()> resend;  // empty: nothing waits
 };
 
 struct Multicast : RefCounted {
@@ -149,7 +149,7 @@ class Id : public RefCounted {
   uint32_t events_reported = 0;
   uint32_t backlog = 0;  // connection requests that may still be queued
   std::list<Ref<Multicast>> multicasts;
-  bool is_public = false;                // a program can name it
+  bool is_public = false;  // a program can name it
 
   // ---- struct rdma_id_private
   State state = State::kIdle;
@@ -171,7 +171,7 @@ class Id : public RefCounted {
   Ece ece;
   bool reuseaddr = false;
   bool afonly = false;
-  bool afonly_set = false;    // options & CMA_OPTION_AFONLY
+  bool afonly_set = false;  // options & CMA_OPTION_AFONLY
   BindList* bind_list = nullptr;
   uint64_t resolve_timer = 0;  // the address look-up that counts
   // cm_id.ib; a listener's is in state kListen.

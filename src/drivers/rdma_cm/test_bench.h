@@ -77,8 +77,11 @@ class FakeNetwork : public Network {
   std::pair<uint16_t, uint16_t> PortRange() const override { return ports; }
   bool BindV6Only() const override { return false; }
 
-  std::map<Gid, uint32_t> devices = {{At("10.7.0.2").gid(), 2}, {At("fd00::2").gid(), 2}, {At("10.7.1.2").gid(), 3},
-                                     {At("10.9.0.1").gid(), 4}, {At("127.0.0.1").gid(), 1}};
+  std::map<Gid, uint32_t> devices = {{At("10.7.0.2").gid(), 2},
+                                     {At("fd00::2").gid(), 2},
+                                     {At("10.7.1.2").gid(), 3},
+                                     {At("10.9.0.1").gid(), 4},
+                                     {At("127.0.0.1").gid(), 1}};
   std::pair<uint16_t, uint16_t> ports = {40000, 40099};
 };
 
@@ -155,9 +158,7 @@ struct Program {
   int Route(uint32_t id, uint32_t timeout_ms = 2000) {
     return Do(RDMA_USER_CM_CMD_RESOLVE_ROUTE, rdma_ucm_resolve_route{id, timeout_ms});
   }
-  int Listen(uint32_t id, uint32_t backlog = 0) {
-    return Do(RDMA_USER_CM_CMD_LISTEN, rdma_ucm_listen{id, backlog});
-  }
+  int Listen(uint32_t id, uint32_t backlog = 0) { return Do(RDMA_USER_CM_CMD_LISTEN, rdma_ucm_listen{id, backlog}); }
   static rdma_ucm_conn_param Param(uint32_t qp_num, const std::string& private_data = {}) {
     rdma_ucm_conn_param param = {.qp_num = qp_num};
     std::copy(private_data.begin(), private_data.end(), param.private_data);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of /dev/infiniband/rdma_cm: linux v6.1 drivers/infiniband/core/ucma.c, in its order of checks. A request is
-// read at its full size whatever the header says of it, as there.
+// The commands of /dev/infiniband/rdma_cm: linux v6.1 drivers/infiniband/core/ucma.c, in its order of checks. A request
+// is read at its full size whatever the header says of it, as there.
 #include "drivers/rdma_cm/ucm_file.h"
 
 #include <endian.h>
@@ -503,29 +503,29 @@ Status MigrateId(const Call& call) {
 
 using Handler = Status (*)(const Call&);
 constexpr Handler kCommands[] = {
-    CreateId,        // CREATE_ID
-    DestroyId,       // DESTROY_ID
-    BindIp,          // BIND_IP
-    ResolveIp,       // RESOLVE_IP
-    ResolveRoute,    // RESOLVE_ROUTE
-    QueryRoute,      // QUERY_ROUTE
-    Connect,         // CONNECT
-    Listen,          // LISTEN
-    Accept,          // ACCEPT
-    Reject,          // REJECT
-    Disconnect,      // DISCONNECT
-    InitQpAttr,      // INIT_QP_ATTR
-    GetEvent,        // GET_EVENT
-    nullptr,         // GET_OPTION
-    SetOption,       // SET_OPTION
-    Notify,          // NOTIFY
-    JoinIpMulticast, // JOIN_IP_MCAST
-    LeaveMulticast,  // LEAVE_MCAST
-    MigrateId,       // MIGRATE_ID
-    Query,           // QUERY
-    Bind,            // BIND
-    ResolveAddr,     // RESOLVE_ADDR
-    JoinMulticast,   // JOIN_MCAST
+    CreateId,         // CREATE_ID
+    DestroyId,        // DESTROY_ID
+    BindIp,           // BIND_IP
+    ResolveIp,        // RESOLVE_IP
+    ResolveRoute,     // RESOLVE_ROUTE
+    QueryRoute,       // QUERY_ROUTE
+    Connect,          // CONNECT
+    Listen,           // LISTEN
+    Accept,           // ACCEPT
+    Reject,           // REJECT
+    Disconnect,       // DISCONNECT
+    InitQpAttr,       // INIT_QP_ATTR
+    GetEvent,         // GET_EVENT
+    nullptr,          // GET_OPTION
+    SetOption,        // SET_OPTION
+    Notify,           // NOTIFY
+    JoinIpMulticast,  // JOIN_IP_MCAST
+    LeaveMulticast,   // LEAVE_MCAST
+    MigrateId,        // MIGRATE_ID
+    Query,            // QUERY
+    Bind,             // BIND
+    ResolveAddr,      // RESOLVE_ADDR
+    JoinMulticast,    // JOIN_MCAST
 };
 static_assert(std::size(kCommands) == RDMA_USER_CM_CMD_JOIN_MCAST + 1);
 
@@ -550,8 +550,6 @@ Result<int64_t> UcmFile::Write(kernel::Task& task, uint64_t buffer, uint64_t len
   return static_cast<int64_t>(len);
 }
 
-kernel::FileStat UcmFile::Stat() const {
-  return {.mode = S_IFCHR | 0666, .rdev_major = kMajor, .rdev_minor = kMinor};
-}
+kernel::FileStat UcmFile::Stat() const { return {.mode = S_IFCHR | 0666, .rdev_major = kMajor, .rdev_minor = kMinor}; }
 
 }  // namespace causeway::rdma_cm

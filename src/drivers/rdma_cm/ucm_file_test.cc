@@ -145,20 +145,26 @@ TEST_F(Ucm, Options) {
     int error;
   };
   const Row rows[] = {
-      {RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, 1, 0},       {RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, 4, EINVAL},
-      {RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, 4, 0}, {RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, 1, EINVAL},
-      {RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, 4, 0},    {RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, 8, EINVAL},
-      {RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, 1, 0}, {RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, 2, EINVAL},
-      {RDMA_OPTION_ID, 4, 1, ENOSYS},                   {RDMA_OPTION_IB, 0, 72, ENOSYS},
-      {RDMA_OPTION_IB, RDMA_OPTION_IB_PATH, 71, EINVAL}, {RDMA_OPTION_IB, RDMA_OPTION_IB_PATH, 0, EINVAL},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, 1, 0},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, 4, EINVAL},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, 4, 0},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, 1, EINVAL},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, 4, 0},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, 8, EINVAL},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, 1, 0},
+      {RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, 2, EINVAL},
+      {RDMA_OPTION_ID, 4, 1, ENOSYS},
+      {RDMA_OPTION_IB, 0, 72, ENOSYS},
+      {RDMA_OPTION_IB, RDMA_OPTION_IB_PATH, 71, EINVAL},
+      {RDMA_OPTION_IB, RDMA_OPTION_IB_PATH, 0, EINVAL},
       {2, 0, 1, ENOSYS},
   };
   const uint32_t id = client_.Create();
   ASSERT_TRUE(client_.task.user.Write(Program::kOut, uint64_t{1}));
   for (const Row& row : rows) {
-    EXPECT_EQ(client_.Do(RDMA_USER_CM_CMD_SET_OPTION,
-                         rdma_ucm_set_option{Program::kOut, id, row.level, row.name, row.len}),
-              row.error)
+    EXPECT_EQ(
+        client_.Do(RDMA_USER_CM_CMD_SET_OPTION, rdma_ucm_set_option{Program::kOut, id, row.level, row.name, row.len}),
+        row.error)
         << row.level << " " << row.name << " " << row.len;
   }
   EXPECT_EQ(client_.Do(RDMA_USER_CM_CMD_SET_OPTION, rdma_ucm_set_option{8, id, 0, RDMA_OPTION_ID_TOS, 1}), EFAULT);
