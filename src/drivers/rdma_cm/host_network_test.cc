@@ -14,7 +14,7 @@ namespace {
 TEST(HostNetwork, Loopback) {
   const HostNetwork network;
   const uint32_t lo = ::if_nametoindex("lo");
-  EXPECT_EQ(network.DeviceOf(At("127.0.0.1")), Result<uint32_t>(lo));
+  EXPECT_EQ(*network.DeviceOf(At("127.0.0.1")), lo);
   const auto route = network.FindRoute(Address::Any(AF_INET), At("127.0.0.1", 7471), 0);
   ASSERT_TRUE(route.has_value());
   EXPECT_EQ(route->source, At("127.0.0.1").gid());
