@@ -260,6 +260,9 @@ class Parser {
     config_.iommu = table.Choice("iommu", kIommu).value_or(config_.iommu);
     config_.amd_zen = table.Choice("cpu", kCpu).value_or(config_.amd_zen);
     config_.memlock = table.Choice("memlock", kMemlock).value_or(config_.memlock);
+    constexpr std::pair<std::string_view, HostMemory> kHostMemory[] = {{"shared", HostMemory::kShared},
+                                                                       {"process_vm", HostMemory::kProcessVm}};
+    config_.host_memory = table.Choice("host_memory", kHostMemory).value_or(config_.host_memory);
     table.Finish();
   }
 

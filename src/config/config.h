@@ -2,7 +2,7 @@
 // What a machine is made of, as its owner writes it: one TOML file. ParseConfig() checks everything that can be wrong
 // with it, so that a MachineConfig describes a computer that can be built; BuildTopology() builds its PCI side.
 //
-//   [machine]        name, iommu, cpu, memlock
+//   [machine]        name, iommu, cpu, memlock, host_memory
 //   [[host_bridge]]  a root complex           [[root_port]] on = a host bridge
 //   [[switch]]       on = a root port or another switch's port; ports = how many, or their names
 //   [[accelerator]]  at = a port              [[nic]] at = a port           [[gpu]] at = a port
@@ -26,6 +26,9 @@ namespace causeway::config {
 // RLIMIT_MEMLOCK on pinned user memory: the kernel enforces it (uverbs: ib_umem_get()); most containers have it at
 // 8 MiB or less, which is why ignoring it is the default.
 enum class Memlock : uint8_t { kIgnore, kEnforce };
+// How peers reach ordinary memory that a program registered: in pages shared by the machine's processes, where that can
+// be done safely, or by process_vm_readv() and process_vm_writev() alone.
+enum class HostMemory : uint8_t { kShared, kProcessVm };
 enum class AcceleratorType : uint8_t { kGaudi, kGaudi2 };
 // Which of the three habanalabs uAPIs a device offers (DESIGN.md decision 7).
 enum class Flavour : uint8_t { kAccel, kMisc, kDrm };
@@ -124,6 +127,7 @@ struct MachineConfig {
   pci::IommuMode iommu = pci::IommuMode::kOff;
   bool amd_zen = false;  // cpu = "amd-zen": its root complex forwards peer-to-peer whatever its id
   Memlock memlock = Memlock::kIgnore;
+  HostMemory host_memory = HostMemory::kShared;
   std::vector<HostBridge> host_bridges;
   std::vector<RootPort> root_ports;
   std::vector<Switch> switches;

@@ -14,6 +14,8 @@ iommu = "off"            # "off": a DMA address is a bus address. "passthrough":
                          # "on": DMA addresses are IOVAs, and all traffic goes up to the root complex to be translated
 cpu = "intel"            # "amd-zen": the kernel lets any two devices talk peer to peer through the root complex
 memlock = "ignore"       # "enforce": RLIMIT_MEMLOCK limits registered host memory, as the kernel does
+host_memory = "shared"   # registered ordinary memory is shared with the peers, where that is safe; "process_vm": it is
+                         # reached by process_vm_readv and process_vm_writev, as with CAUSEWAY_HOST_MEMORY=process_vm
 
 # A root complex. Its id decides whether the kernel lets devices below different root ports talk peer to peer:
 # drivers/pci/p2pdma.c has a list, in which 8086:2020 (Sky Lake-E) is and for example 8086:29c0 (q35) is not.

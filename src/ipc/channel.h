@@ -44,6 +44,10 @@ enum class Op : uint32_t {
                //   numbers), result = size in bytes
   kAttribute,  // arg0 node id, arg1 open flags -> text of a sysfs attribute as a sealed memfd, by kInstallFd; -errno as
                //   show() failed
+  kShareHost,  // file 0; arg0 address, arg1 length, both page aligned: the program is about to move these pages of its
+               //   memory into the host memory (kHostMemory). -> value0 offset there; -EOPNOTSUPP switched off, -EBUSY
+               //   a region reaches some of them by system call, -ENOSPC
+  kHostUnmapped,  // file 0; arg0 address, arg1 length: pages of the host memory that were mapped there are not any more
   kExit,       // file 0; this thread leaves: its server thread ends, the slot is free
 
   // Machine to program, while a call is in progress:

@@ -16,6 +16,8 @@ uint64_t WindowBytes(uint64_t bytes, uint64_t window) {
   return std::min(kMemoryWindow, bytes - window * kMemoryWindow);
 }
 
+uint64_t WindowCount(uint64_t bytes) { return (bytes + kMemoryWindow - 1) / kMemoryWindow; }
+
 }  // namespace
 
 MemoryTable::MemoryTable() = default;
@@ -23,7 +25,7 @@ MemoryTable::MemoryTable() = default;
 MemoryTable::~MemoryTable() {
   for (uint32_t memory = 0; memory < count(); ++memory) {
     Entry& entry = *entries_[memory];
-    for (uint64_t window = 0; window < kMaxMemoryWindows; ++window) {
+    for (uint64_t window = 0; window < WindowCount(entry.bytes); ++window) {
       std::byte* mapped = entry.windows[window].load(std::memory_order_relaxed);
       if (mapped != nullptr) (void)::munmap(mapped, WindowBytes(entry.bytes, window));
     }
@@ -31,7 +33,7 @@ MemoryTable::~MemoryTable() {
 }
 
 Result<uint32_t> MemoryTable::Create(const std::string& name, uint64_t bytes) {
-  if (bytes == 0 || bytes > kMemoryWindow * kMaxMemoryWindows) return Err(EINVAL);
+  if (bytes == 0 || bytes > kMemoryWindow * MaxWindows(count())) return Err(EINVAL);
   UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC));
   if (!fd) return HostErr();
   if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) return HostErr();
@@ -39,14 +41,15 @@ Result<uint32_t> MemoryTable::Create(const std::string& name, uint64_t bytes) {
 }
 
 Result<uint32_t> MemoryTable::Adopt(const std::string& name, UniqueFd fd, uint64_t bytes) {
-  if (bytes == 0 || bytes > kMemoryWindow * kMaxMemoryWindows) return Err(EINVAL);
   const std::lock_guard lock(mutex_);
   const uint32_t memory = count_.load(std::memory_order_relaxed);
   if (memory == kMaxMemories) return Err(ENOSPC);
+  if (bytes == 0 || bytes > kMemoryWindow * MaxWindows(memory)) return Err(EINVAL);
   auto entry = std::make_unique<Entry>();
   entry->name = name;
   entry->fd = std::move(fd);
   entry->bytes = bytes;
+  entry->windows = std::make_unique<std::atomic<std::byte*>[]>(WindowCount(bytes));
   entries_[memory] = std::move(entry);
   count_.store(memory + 1, std::memory_order_release);  // pairs with the acquire in count()
   return memory;
@@ -68,7 +71,8 @@ std::byte* MemoryTable::At(uint32_t memory, uint64_t offset, uint64_t* len) {
                              static_cast<off_t>(window * kMemoryWindow));
       if (address == MAP_FAILED) return nullptr;
       (void)::madvise(address, window_bytes, MADV_DONTDUMP);  // a core file of 96 GiB helps nobody; failing is harmless
-      if (memory != kArenaMemory) (void)::madvise(address, window_bytes, MADV_HUGEPAGE);  // where the host allows it
+      // Device memory in huge pages, where the host allows it.
+      if (memory > kHostMemory) (void)::madvise(address, window_bytes, MADV_HUGEPAGE);
       mapped = static_cast<std::byte*>(address);
       entry.windows[window].store(mapped, std::memory_order_release);
     }

@@ -25,7 +25,7 @@ class MemoryTable {
   ~MemoryTable();
 
   // A new sparse memory of `bytes`. errors: ENOMEM/EMFILE of the host, ENOSPC table full, EINVAL larger than the
-  // windows.
+  // windows of any memory but the second, which is kHostMemory and may have as many as it has.
   Result<uint32_t> Create(const std::string& name, uint64_t bytes);
   // Takes a memfd made elsewhere (the arena).
   Result<uint32_t> Adopt(const std::string& name, UniqueFd fd, uint64_t bytes);
@@ -46,7 +46,7 @@ class MemoryTable {
     std::string name;
     UniqueFd fd;
     uint64_t bytes = 0;
-    std::atomic<std::byte*> windows[kMaxMemoryWindows] = {};
+    std::unique_ptr<std::atomic<std::byte*>[]> windows;  // [WindowCount(bytes)]
   };
   mutable std::mutex mutex_;  // creation and first mapping of a window
   std::atomic<uint32_t> count_{0};

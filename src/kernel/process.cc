@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
+#include "uapi/vma_walker.h"
 
 namespace causeway::kernel {
 namespace {
@@ -55,6 +58,23 @@ std::string ReadProc(pid_t pid, const char* name) {
   }
 }
 
+struct HostSystem {
+  static long Ioctl(int fd, unsigned long request, void* argument) {
+    return ::ioctl(fd, request, argument) < 0 ? -errno : 0;
+  }
+  static long Pread(int fd, void* buffer, size_t size, uint64_t offset) {
+    const ssize_t got = ::pread(fd, buffer, size, static_cast<off_t>(offset));
+    return got < 0 ? -errno : got;
+  }
+};
+
+UniqueFd OpenMaps(pid_t pid) { return UniqueFd(::open(fmt::format("/proc/{}/maps", pid).c_str(), O_RDONLY | O_CLOEXEC)); }
+
+bool IsOf(const uapi::Vma& vma, HostFile file) {
+  return file.inode != 0 && vma.shared && vma.inode == file.inode &&
+         ::gnu_dev_makedev(vma.dev_major, vma.dev_minor) == file.device;
+}
+
 }  // namespace
 
 Status ProcessMemory::CopyFrom(std::span<std::byte> to, uint64_t user_address) {
@@ -93,7 +113,41 @@ Status CheckRangeInMaps(std::string_view maps, uint64_t address, uint64_t len, b
 }
 
 Status CheckProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write) {
-  return CheckRangeInMaps(ReadProc(pid, "maps"), address, len, write);
+  CW_CHECK(PinProcessRange(pid, address, len, write, {}));
+  return {};
+}
+
+Result<std::vector<SharedPages>> PinProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write, HostFile file) {
+  uint64_t end = 0;
+  if (!CheckedAdd(address, len, &end)) return Err(EFAULT);
+  std::vector<SharedPages> shared;
+  if (len == 0) return shared;
+  const UniqueFd maps = OpenMaps(pid);
+  if (!maps) return Err(EFAULT);
+  uapi::VmaWalker<HostSystem> walker(maps.get());
+  uapi::Vma vma;
+  for (uint64_t covered = address; covered < end; covered = vma.end) {
+    if (!walker.Next(covered, &vma) || vma.start > covered) return Err(EFAULT);  // a hole
+    if (write ? !vma.write : !vma.read) return Err(EFAULT);
+    if (IsOf(vma, file)) {
+      const uint64_t stop = vma.end < end ? vma.end : end;
+      shared.push_back({covered - address, stop - covered, vma.offset + (covered - vma.start)});
+    }
+  }
+  return shared;
+}
+
+Result<std::vector<std::pair<uint64_t, uint64_t>>> MappedOffsets(pid_t pid, HostFile file) {
+  std::vector<std::pair<uint64_t, uint64_t>> mapped;
+  const UniqueFd maps = OpenMaps(pid);
+  if (!maps) return HostErr();
+  // The text: one read gives a hundred mappings, which all are asked for.
+  uapi::VmaWalker<HostSystem> walker(maps.get(), true);
+  uapi::Vma vma;
+  for (uint64_t at = 0; walker.Next(at, &vma); at = vma.end) {
+    if (IsOf(vma, file)) mapped.emplace_back(vma.offset, vma.offset + (vma.end - vma.start));
+  }
+  return mapped;
 }
 
 bool ProcessCapable(pid_t pid, int capability) {

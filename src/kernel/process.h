@@ -7,8 +7,11 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
+#include "kernel/task.h"
 #include "kernel/user_memory.h"
 
 namespace causeway::kernel {
@@ -28,6 +31,13 @@ class ProcessMemory : public UserMemory {
 // Is every page of [address, address + len) mapped with the access that get_user_pages() asks for (mm/gup.c
 // check_vma_flags(): VM_WRITE to write, else VM_READ)? errors: EFAULT.
 Status CheckProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write);
+// The same, and which of these pages map the host's file `file` shared (device number, inode).
+struct HostFile {
+  uint64_t device = 0, inode = 0;  // st_dev, st_ino; inode 0: none
+};
+Result<std::vector<SharedPages>> PinProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write, HostFile file);
+// Offsets in `file` that the process maps anywhere, [start, end), in order of address. errors: the host's.
+Result<std::vector<std::pair<uint64_t, uint64_t>>> MappedOffsets(pid_t pid, HostFile file);
 // The same over the text of /proc/<pid>/maps.
 Status CheckRangeInMaps(std::string_view maps, uint64_t address, uint64_t len, bool write);
 

@@ -29,6 +29,9 @@ class ProgramTask : public Task {
   Status CheckRange(uint64_t address, uint64_t len, bool write) override {
     return CheckProcessRange(pid(), address, len, write);
   }
+  Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) override {
+    return PinProcessRange(pid(), address, len, write, thread_.program->host_memory);
+  }
 
   Result<UniqueFd> Pidfd() override;
 

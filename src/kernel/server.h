@@ -44,6 +44,7 @@ struct ServerOptions {
   int arena_fd = -1;
   uint32_t slot_count = ipc::kMaxThreads;  // slots 0 .. slot_count - 1 are for programs
   ServerHooks hooks;
+  HostFile host_memory;  // the file of ipc::kHostMemory
 };
 
 class Server {

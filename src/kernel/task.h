@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "base/ref.h"
 #include "base/result.h"
@@ -20,6 +21,13 @@ namespace causeway::kernel {
 struct AddressSpace {
   uint32_t index = 0;
   pid_t pid = 0;
+};
+
+// Pages of a range that lie in the machine's host memory (ipc::kHostMemory).
+struct SharedPages {
+  uint64_t start;   // bytes from the range's first
+  uint64_t len;     // bytes
+  uint64_t offset;  // of the byte at `start` in the host memory
 };
 
 class Task {
@@ -46,6 +54,11 @@ class Task {
   // Is [address, address + len) mapped in the program with at least read (and write, if asked) access?
   // errors: EFAULT (get_user_pages() would fail there).
   virtual Status CheckRange(uint64_t address, uint64_t len, bool write) = 0;
+  // CheckRange(), and which parts the machine's processes share, in order. errors: EFAULT.
+  virtual Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) {
+    CW_CHECK(CheckRange(address, len, write));
+    return std::vector<SharedPages>();
+  }
 
   // get_task_pid(): a pidfd of the process, good for a signal whenever that may be.
   // errors: ESRCH the process has ended, or nobody stands behind this task; EMFILE, ENFILE.

@@ -36,6 +36,7 @@
 #include "kernel/tree.h"
 #include "machine/arena_memory.h"
 #include "machine/control.h"
+#include "machine/host_memory.h"
 #include "machine/pci_tree.h"
 #include "machine/rdma_nics.h"
 #include "machine/reports.h"
@@ -143,6 +144,7 @@ struct Machine::Parts {
   std::unique_ptr<ArenaMemory> arena;
   std::unique_ptr<pci::Topology> topology;
   ipc::MemoryTable memories;
+  std::unique_ptr<HostMemory> host_memory;
   kernel::RefusalLog refusals;
   std::optional<kernel::Tree> tree;
   std::optional<pci::Bus> bus;
@@ -170,6 +172,7 @@ Status Machine::Parts::Build() {
   if (!arena_copy) return HostErr();
   CW_TRY(const uint32_t memory, memories.Adopt("arena", std::move(arena_copy), arena->header().arena_bytes));
   CW_INVARIANT(memory == ipc::kArenaMemory);
+  CW_TRY(host_memory, HostMemory::Create(memories, config.host_memory == config::HostMemory::kShared));
 
   const std::string root = folder + "/tree";
   if (root.size() >= sizeof(arena->header().tree_root)) return Err(ENAMETOOLONG);
@@ -181,6 +184,7 @@ Status Machine::Parts::Build() {
   bus.emplace(*topology, arena->bus_map());
   files.emplace(machine_id);
   nics.emplace(arena->base(), arena->header(), memories, *bus);
+  host_memory->set_nics(*nics);
   CW_CHECK(AddDevices());
   return StartServing();
 }
@@ -226,13 +230,18 @@ Status Machine::Parts::AddDevices() {
 
 Status Machine::Parts::StartServing() {
   syscalls.emplace(*tree, *files, memories);
+  syscalls->set_host_memory(*host_memory);
   kernel::ServerOptions options;
   options.socket_path = folder + "/" + ipc::kSocketName;
   options.header = &arena->header();
   options.arena_fd = arena->fd();
   options.slot_count = roce::kMachineSlot;  // the last slot is the machine's own
   options.hooks.add_address_space = [this](uint32_t pid) { return nics->AddAddressSpace(pid); };
-  options.hooks.end_address_space = [this](uint32_t mm) { nics->EndAddressSpace(mm); };
+  options.hooks.end_address_space = [this](uint32_t mm) {
+    nics->EndAddressSpace(mm);
+    host_memory->EndAddressSpace(mm);
+  };
+  options.host_memory = host_memory->file();
   options.hooks.recover_slot = [this](uint32_t slot) { nics->RecoverSlot(slot); };
   nics->Start();
   arena->BeginLife();

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "machine/reports.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -81,6 +83,25 @@ Json Counters(const roce::NicCounters& counters) {
           {"rdma_recvs", value(counters.rdma_recvs)}};
 }
 
+// One row per region of host memory, with the way its peers reach it.
+Json HostRegions(const ReportSources& s) {
+  std::map<uint32_t, std::string> names;
+  for (const auto& device : s.infiniband.Devices()) names[device.nic] = device.name;
+  Json regions = Json::array();
+  for (const auto& region : s.nics.HostRegions()) {
+    const char* const way = region.shared_bytes == region.length ? "shared"
+                            : region.shared_bytes == 0           ? "process_vm"
+                                                                 : "both";
+    regions.push_back({{"pid", region.pid},
+                       {"nic", names[region.nic]},
+                       {"lkey", fmt::format("{:#x}", region.key)},
+                       {"address", fmt::format("{:#x}", region.address)},
+                       {"size", region.length},
+                       {"way", way}});
+  }
+  return regions;
+}
+
 Json Ps(const ReportSources& s) {
   const auto files = s.files.List();
   Json programs = Json::array();
@@ -117,12 +138,14 @@ Json Ps(const ReportSources& s) {
   }
   return {{"pid", ::getpid()},
           {"resident_bytes", ResidentBytes()},
+          {"host_memory_bytes", s.memories.resident_bytes(ipc::kHostMemory)},
           {"programs", std::move(programs)},
           {"files", std::move(open)},
           {"accelerators", std::move(accelerators)},
           {"nics", Nics(s)},
           {"gpus", std::move(gpus)},
-          {"rdma_cm", RdmaCm(s)}};
+          {"rdma_cm", RdmaCm(s)},
+          {"mrs", HostRegions(s)}};
 }
 
 Json Hops(const std::vector<pci::Hop>& hops) {

@@ -7,6 +7,7 @@
 #include "shim/calls.h"
 #include "shim/dmabuf_mr.h"
 #include "shim/fd_table.h"
+#include "shim/host_memory.h"
 #include "shim/machine.h"
 #include "shim/mapping.h"
 #include "shim/path.h"
@@ -21,15 +22,6 @@ namespace {
 // What _FORTIFY_SOURCE's functions check before they do anything.
 inline void CheckRoom(size_t size, size_t room) {
   if (size > room) __chk_fail();
-}
-
-// An ordinary mapping; over a tracked one it ends that.
-inline void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset) {
-  void* const mapped = real.mmap(address, length, prot, flags, fd, offset);
-  if (__builtin_expect(AnyTracked() && (flags & MAP_FIXED) != 0 && mapped != MAP_FAILED, 0)) {
-    ForgetRange(reinterpret_cast<uintptr_t>(mapped), length);
-  }
-  return mapped;
 }
 
 __attribute__((constructor)) void Load() { StartProcess(); }

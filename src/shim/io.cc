@@ -6,6 +6,7 @@
 
 #include "shim/calls.h"
 #include "shim/doorbell.h"
+#include "shim/host_memory.h"
 #include "shim/machine.h"
 #include "shim/memcheck.h"
 #include "shim/path.h"
@@ -57,6 +58,7 @@ int64_t WriteFile(int fd, const void* buffer, size_t size, uint64_t offset) {
   if (uverbs) {
     const int64_t rung = RingDoorbell(fd, buffer, size);
     if (rung != kNotADoorbell) return rung;
+    ShareForWrite(buffer, size);
   }
   for (;;) {
     ipc::Message reply;
@@ -173,6 +175,7 @@ int Ioctl(int fd, unsigned long request, void* argument) {
     case FIOASYNC: return real.ioctl(fd, request, argument);
     default: break;
   }
+  if (KindOf(fd) == kFdUverbs) ShareForIoctl(request, argument);
   const int64_t result = FileCall(fd, ipc::Op::kIoctl,
                                   {.a0 = static_cast<uint32_t>(request), .a1 = reinterpret_cast<uintptr_t>(argument)});
   if (result >= 0 && (_IOC_DIR(request) & _IOC_READ) != 0) MarkDefined(argument, _IOC_SIZE(request));

@@ -271,8 +271,7 @@ bool ConnectLocked() {
   TakeSlot(0, hello.slot);
   roce::InitEngine(engine, reinterpret_cast<std::byte*>(const_cast<ipc::ArenaHeader*>(header)), SlotAt(hello.slot)->mm,
                    MapWindowForEngine, nullptr);
-  static_assert(roce::kMemories == ipc::kMaxMemories && roce::kWindowsPerMemory == ipc::kMaxMemoryWindows &&
-                uint64_t{1} << roce::kWindowBits == ipc::kMemoryWindow);
+  static_assert(roce::kMemories == ipc::kMaxMemories && uint64_t{1} << roce::kWindowBits == ipc::kMemoryWindow);
   for (uint32_t memory = 0; memory < roce::kMemories; ++memory) engine.windows[memory] = WindowTable(memory);
   engine_ready.store(true, std::memory_order_release);
   AllowMemoryAccess();

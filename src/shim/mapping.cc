@@ -7,6 +7,7 @@
 
 #include "ipc/memory_window.h"
 #include "shim/fd_table.h"
+#include "shim/host_memory.h"
 #include "shim/machine.h"
 #include "shim/raw.h"
 #include "shim/real.h"
@@ -27,8 +28,10 @@ Tracked tracked[kMaxTracked];          // tracked_lock
 std::atomic<size_t> tracked_count{0};  // written under tracked_lock
 
 std::atomic<std::byte*> windows[ipc::kMaxMemories][ipc::kMaxMemoryWindows];
+std::atomic<std::byte*> host_windows[ipc::kHostMemoryWindows];
 
 size_t PageUp(size_t length) { return (length + 4095) & ~size_t{4095}; }
+uintptr_t AddressOf(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
 bool Track(uintptr_t start, size_t length, uint64_t vma) {
   const LockGuard lock(tracked_lock);
@@ -82,6 +85,10 @@ int64_t FetchMemory(uint32_t memory) {
 
 bool AnyTracked() { return tracked_count.load(std::memory_order_relaxed) != 0; }
 
+bool MattersToMappings(const void* address, size_t length) {
+  return AnyTracked() || MayBeHostShared(AddressOf(address), length);
+}
+
 void ForgetRange(uintptr_t address, size_t length) {
   uintptr_t end = 0;
   if (__builtin_add_overflow(address, PageUp(length), &end)) end = UINTPTR_MAX;
@@ -94,6 +101,7 @@ void ForgetRange(uintptr_t address, size_t length) {
 void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t offset) {
   if (!IsFileKind(SettledKind(fd)) || length == 0) return real.mmap(address, length, prot, flags, fd, offset);
   ipc::Message reply;
+  const bool over_shared = (flags & MAP_FIXED) != 0 && IsHostShared(AddressOf(address), length);
   int64_t result = FileCall(fd, ipc::Op::kMmap,
                             {.a0 = length,
                              .a1 = static_cast<uint32_t>(prot),
@@ -115,6 +123,7 @@ void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t o
     errno = static_cast<int>(-memory_fd);
   }
   if (mapped != MAP_FAILED && (flags & MAP_FIXED) != 0) ForgetRange(reinterpret_cast<uintptr_t>(mapped), length);
+  if (mapped != MAP_FAILED && over_shared) HostUnmapped(AddressOf(mapped), length);
   if (mapped != MAP_FAILED && vma != 0 && !Track(reinterpret_cast<uintptr_t>(mapped), PageUp(length), vma)) {
     (void)real.munmap(mapped, length);
     mapped = MAP_FAILED;
@@ -124,16 +133,33 @@ void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t o
   return mapped;
 }
 
+void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset) {
+  const bool fixed = (flags & MAP_FIXED) != 0;
+  const bool over_shared = __builtin_expect(fixed, 0) && IsHostShared(AddressOf(address), length);
+  void* const mapped = real.mmap(address, length, prot, flags, fd, offset);
+  if (__builtin_expect(fixed, 0) && mapped != MAP_FAILED) {
+    if (AnyTracked()) ForgetRange(AddressOf(mapped), length);
+    if (over_shared) HostUnmapped(AddressOf(mapped), length);
+  }
+  return mapped;
+}
+
 int Unmap(void* address, size_t length) {
+  const bool shared = IsHostShared(AddressOf(address), length);
   const int result = real.munmap(address, length);
-  if (result == 0) ForgetRange(reinterpret_cast<uintptr_t>(address), length);
+  if (result == 0) ForgetRange(AddressOf(address), length);
+  if (result == 0 && shared) HostUnmapped(AddressOf(address), length);
   return result;
 }
 
 void* Remap(void* address, size_t length, size_t new_length, int flags, void* new_address) {
   const auto old_start = reinterpret_cast<uintptr_t>(address);
-  void* const moved = real.mremap(address, length, new_length, flags, new_address);
+  const bool shared = IsHostShared(old_start, length);
+  const bool over_shared = (flags & MREMAP_FIXED) != 0 && IsHostShared(AddressOf(new_address), new_length);
+  void* const moved = shared ? HostRemap(address, length, new_length, flags, new_address)
+                             : real.mremap(address, length, new_length, flags, new_address);
   if (moved == MAP_FAILED) return moved;
+  if (over_shared) HostUnmapped(AddressOf(moved), new_length);
   const auto new_start = reinterpret_cast<uintptr_t>(moved);
   if (new_start != old_start && (flags & MREMAP_FIXED) != 0) ForgetRange(new_start, new_length);
   {
@@ -180,8 +206,8 @@ long MapApart(int fd, uint32_t memory, uint64_t begin, uint64_t length) {
 }  // namespace
 
 std::byte* MapWindow(uint32_t memory, uint32_t window) {
-  if (memory >= ipc::kMaxMemories || window >= ipc::kMaxMemoryWindows) return nullptr;
-  std::atomic<std::byte*>& place = windows[memory][window];
+  if (memory >= ipc::kMaxMemories || window >= ipc::MaxWindows(memory)) return nullptr;
+  std::atomic<std::byte*>& place = WindowTable(memory)[window];
   if (std::byte* start = place.load(std::memory_order_acquire); start != nullptr) return start;
 
   const ErrnoKeeper keeper;
@@ -198,7 +224,7 @@ std::byte* MapWindow(uint32_t memory, uint32_t window) {
       start = reinterpret_cast<std::byte*>(at);
       (void)Raw(SYS_madvise, at, length, MADV_DONTDUMP);
       // Device memory in huge pages where the host lets shared memory have them (shmem_enabled = advise).
-      (void)Raw(SYS_madvise, at, length, MADV_HUGEPAGE);
+      if (memory != ipc::kHostMemory) (void)Raw(SYS_madvise, at, length, MADV_HUGEPAGE);
       std::byte* expected = nullptr;
       if (!place.compare_exchange_strong(expected, start, std::memory_order_acq_rel)) {
         (void)Raw(SYS_munmap, at, length);  // another thread was first
@@ -211,7 +237,9 @@ std::byte* MapWindow(uint32_t memory, uint32_t window) {
   return start;
 }
 
-std::atomic<std::byte*>* WindowTable(uint32_t memory) { return windows[memory]; }
+std::atomic<std::byte*>* WindowTable(uint32_t memory) {
+  return memory == ipc::kHostMemory ? host_windows : windows[memory];
+}
 
 // The child shares what is mapped, but a vma is its parent's to end: the rings it names are the parent's objects.
 // Deviation: on Linux the child's copy of a vma keeps the object's memory until the child unmaps it, too.

@@ -12,16 +12,20 @@
 namespace causeway::shim {
 
 void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t offset);
+// An ordinary mapping, which may end what lay there: MAP_FIXED.
+void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset);
 int Unmap(void* address, size_t length);
 void* Remap(void* address, size_t length, size_t new_length, int flags, void* new_address);
-// Is any range tracked? One load: what munmap() of everything else pays.
+// Is any range tracked?
 bool AnyTracked();
+// May the range hold tracked mappings, or shared host memory? A few loads: what munmap() of everything else pays.
+bool MattersToMappings(const void* address, size_t length);
 // Something else is mapped over [address, address + length): MAP_FIXED.
 void ForgetRange(uintptr_t address, size_t length);
 
 // Start of a 1 GiB window (ipc::kMemoryWindow) of a memory object; nullptr when it cannot be had.
 std::byte* MapWindow(uint32_t memory, uint32_t window);
-// The pointers of one memory's windows, which MapWindow() fills: ipc::kMaxMemoryWindows of them.
+// The pointers of one memory's windows, which MapWindow() fills: ipc::MaxWindows() of them.
 std::atomic<std::byte*>* WindowTable(uint32_t memory);
 
 void ResetMappingsInChild();

@@ -9,9 +9,8 @@
 
 namespace causeway::shim {
 
-inline void MarkDefined(const void* address, size_t size) {
-  constexpr uint64_t kMakeMemDefined = uint64_t{'M'} << 24 | uint64_t{'C'} << 16 | 2;
-  const volatile uint64_t request[6] = {kMakeMemDefined, reinterpret_cast<uintptr_t>(address), size, 0, 0, 0};
+inline uint64_t ClientRequest(uint64_t code, uint64_t first, uint64_t second) {
+  const volatile uint64_t request[6] = {code, first, second, 0, 0, 0};
   uint64_t result = 0;
   __asm__ volatile(
       "rolq $3, %%rdi; rolq $13, %%rdi\n\t"
@@ -20,6 +19,14 @@ inline void MarkDefined(const void* address, size_t size) {
       : "=d"(result)
       : "a"(&request[0]), "0"(result)
       : "cc", "memory");
+  return result;
 }
+
+inline void MarkDefined(const void* address, size_t size) {
+  constexpr uint64_t kMakeMemDefined = uint64_t{'M'} << 24 | uint64_t{'C'} << 16 | 2;
+  (void)ClientRequest(kMakeMemDefined, reinterpret_cast<uintptr_t>(address), size);
+}
+
+inline bool RunsOnValgrind() { return ClientRequest(0x1001, 0, 0) != 0; }
 
 }  // namespace causeway::shim

@@ -4,22 +4,49 @@
 #include <pthread.h>
 
 #include "shim/calls.h"
+#include "shim/host_memory.h"
 #include "shim/machine.h"
 #include "shim/mapping.h"
 #include "shim/real.h"
 
 namespace causeway::shim {
 
+namespace {
+
+void BeforeFork() {
+  HostBeforeFork();  // may call the machine
+  LockForFork();
+}
+
+void AfterForkInParent() {
+  UnlockInParent();
+  HostAfterForkInParent();
+}
+
 void AfterForkInChild() {
+  HostAfterForkInChild();
   ResetInChild();
   ResetMappingsInChild();
   ResetDirsInChild();
 }
 
+}  // namespace
+
+pid_t ForkPlain() {
+  BeforeFork();
+  const pid_t pid = real._Fork();
+  if (pid == 0) {
+    AfterForkInChild();
+  } else {
+    AfterForkInParent();
+  }
+  return pid;
+}
+
 void StartProcess() {
   ResolveReal();
   if (!IsActive()) return;
-  (void)pthread_atfork(LockForFork, UnlockInParent, AfterForkInChild);
+  (void)pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
 }
 
 }  // namespace causeway::shim

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "shim/calls.h"
+#include "shim/host_memory.h"
 #include "shim/machine.h"
 #include "shim/mapping.h"
 #include "shim/path.h"
@@ -75,12 +76,17 @@ long Syscall(long number, long a, long b, long c, long d, long e, long f) {
     case SYS_ioctl: return ours ? Ioctl(fd, As<unsigned long>(b), As<void*>(c)) : forward();
     case SYS_lseek: return ours ? Lseek(fd, b, As<int>(c)) : forward();
     case SYS_mmap:
-      if (KindOf(static_cast<int>(e)) == kFdOrdinary || (d & MAP_ANONYMOUS) != 0) return forward();
+      if (KindOf(static_cast<int>(e)) == kFdOrdinary || (d & MAP_ANONYMOUS) != 0) {
+        return As<long>(reinterpret_cast<intptr_t>(
+            MapOther(As<void*>(a), As<size_t>(b), As<int>(c), As<int>(d), static_cast<int>(e), f)));
+      }
       return As<long>(reinterpret_cast<intptr_t>(
           MapFile(As<void*>(a), As<size_t>(b), As<int>(c), As<int>(d), static_cast<int>(e), f)));
-    case SYS_munmap: return AnyTracked() ? Unmap(As<void*>(a), As<size_t>(b)) : forward();
+    case SYS_madvise:
+      return AnyHostShared() || c == MADV_DONTFORK ? HostMadvise(As<void*>(a), As<size_t>(b), As<int>(c)) : forward();
+    case SYS_munmap: return MattersToMappings(As<void*>(a), As<size_t>(b)) ? Unmap(As<void*>(a), As<size_t>(b)) : forward();
     case SYS_mremap:
-      return AnyTracked() ? static_cast<long>(reinterpret_cast<intptr_t>(
+      return MattersToMappings(As<void*>(a), As<size_t>(b)) ? static_cast<long>(reinterpret_cast<intptr_t>(
                                 Remap(As<void*>(a), As<size_t>(b), As<size_t>(c), As<int>(d), As<void*>(e))))
                           : forward();
     case SYS_dup: return Dup(fd);
@@ -105,8 +111,8 @@ long Syscall(long number, long a, long b, long c, long d, long e, long f) {
       return RefuseSocketCall(fd)
                  ? -1
                  : Recvmmsg(fd, As<struct mmsghdr*>(b), As<unsigned>(c), As<int>(d), As<struct timespec*>(e));
-    case SYS_fork:
-    case SYS_vfork: return real.fork();
+    case SYS_fork: return real.fork();
+    case SYS_vfork: return HostVfork();
     default: return forward();
   }
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "ipc/memory_window.h"
 #include "uapi/rxe.h"
 
 namespace causeway::roce {
@@ -23,7 +24,7 @@ struct Piece {
 
 std::byte* Window(const Engine& engine, uint32_t memory, uint64_t offset) {
   const uint64_t window = offset >> kWindowBits;
-  if (memory >= kMemories || window >= kWindowsPerMemory) return nullptr;
+  if (memory >= kMemories || window >= ipc::MaxWindows(memory)) return nullptr;
   std::atomic<std::byte*>* table = engine.windows[memory];
   std::byte* start = table != nullptr ? table[window].load(std::memory_order_acquire) : nullptr;
   if (start == nullptr) start = engine.map_window(engine.context, memory, static_cast<uint32_t>(window));
@@ -45,15 +46,25 @@ Segment& FindSegment(const Engine& engine, MrEntry& mr, uint64_t offset) {
 
 // Where byte `offset` of the region is, and how far it is contiguous (at most `len`).
 Piece Reach(const Engine& engine, MrEntry& mr, uint64_t offset, uint64_t len) {
+  Segment& segment = FindSegment(engine, mr, offset);
+  const uint64_t delta = offset - segment.start;
+  if (len > segment.len - delta) len = segment.len - delta;
+  constexpr uint64_t kInWindow = (uint64_t{1} << kWindowBits) - 1;
   if (mr.kind == kMrHost) {
+    const uint64_t base = __atomic_load_n(&segment.address, __ATOMIC_RELAXED);
+    if (base != kByCall) {
+      const uint64_t in_window = (base + delta) & kInWindow;
+      if (std::byte* const start = Window(engine, ipc::kHostMemory, base + delta); start != nullptr) {
+        if (len > kInWindow + 1 - in_window) len = kInWindow + 1 - in_window;
+        return {start + in_window, 0, 0, len, false};
+      }
+      // No room here for a window: the same pages by system call.
+    }
     if (engine.nic->mms[mr.mm].generation.load(std::memory_order_acquire) != mr.mm_generation) {
       return {.pointer = nullptr, .mm = 0, .address = 0, .len = 0, .gone = true};
     }
     return {nullptr, mr.mm, mr.address + offset, len, false};
   }
-  Segment& segment = FindSegment(engine, mr, offset);
-  const uint64_t delta = offset - segment.start;
-  if (len > segment.len - delta) len = segment.len - delta;
   const uint64_t address = segment.address + delta;
   const uint32_t hint = segment.window.load(std::memory_order_relaxed);
   const uint32_t found = pci::FindWindow(*engine.bus, static_cast<uint16_t>(mr.function), address, len, hint);
@@ -61,8 +72,8 @@ Piece Reach(const Engine& engine, MrEntry& mr, uint64_t offset, uint64_t len) {
   if (found != hint) segment.window.store(found, std::memory_order_relaxed);
   const pci::BusWindow& window = engine.bus->windows[found];
   const uint64_t at = window.memory_offset + (address - window.base);
-  const uint64_t in_window = at & ((uint64_t{1} << kWindowBits) - 1);
-  if (len > (uint64_t{1} << kWindowBits) - in_window) len = (uint64_t{1} << kWindowBits) - in_window;
+  const uint64_t in_window = at & kInWindow;
+  if (len > kInWindow + 1 - in_window) len = kInWindow + 1 - in_window;
   std::byte* start = Window(engine, window.memory, at);
   if (start == nullptr) return {};
   return {start + in_window, 0, 0, len, false};

@@ -34,7 +34,8 @@ CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from);
 CopyResult CopyIn(const Engine& engine, const Stretch& to, const void* from, uint64_t len);
 
 // Fetches the 8 bytes at `at` (aligned there), stores what `compare_swap` or fetch-and-add make of them. Real CPU
-// atomics on device memory; under one lock on host memory, as rxe does (not atomic against the CPU).
+// atomics on device memory and on shared pages of host memory; under one lock where host memory is reached by system
+// call, as rxe does (not atomic against the CPU).
 struct AtomicOp {
   bool compare_swap;
   uint64_t compare_add;

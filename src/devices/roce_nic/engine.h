@@ -22,7 +22,6 @@
 namespace causeway::roce {
 
 constexpr uint32_t kWindowBits = 30;  // ipc::kMemoryWindow
-constexpr uint32_t kWindowsPerMemory = 256;
 constexpr uint32_t kMemories = 256;
 
 // One per process: how this process reaches what the NIC reaches.
@@ -36,7 +35,7 @@ struct Engine {
   // it. It stores the pointer in `windows` itself.
   std::byte* (*map_window)(void* context, uint32_t memory, uint32_t window);
   void* context;
-  std::atomic<std::byte*>* windows[kMemories];  // [kWindowsPerMemory] each, made by map_window on demand
+  std::atomic<std::byte*>* windows[kMemories];  // [ipc::MaxWindows(memory)] each, filled by map_window on demand
 };
 
 // Prepares an engine for an arena mapped at `arena`.

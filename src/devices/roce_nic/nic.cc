@@ -40,6 +40,10 @@ NicDevices::Impl::Impl(std::byte* base, ipc::ArenaHeader& header_in, ipc::Memory
       random(std::random_device{}()) {
   InitEngine(engine, base, ~0u, &MapWindow, &memories);
   nic = engine.nic;
+  host_regions = std::make_unique<roce::HostRegions>(base, *nic, heap, [this] {
+    { const std::lock_guard lock(mutex); }  // a machine thread that is inside the data path leaves it
+    Grace();
+  });
   slots[kMachineSlot].state.store(ipc::ThreadSlot::kConnected);
   actor = {arena, &slots[kMachineSlot], kMachineSlot};
 }
@@ -163,6 +167,8 @@ Result<uint32_t> NicDevices::AddAddressSpace(uint32_t pid) {
 void NicDevices::EndAddressSpace(uint32_t mm) {
   // Regions of this address space may outlive it (a descriptor kept across exec); their generation never comes again.
   impl_->nic->mms[mm].generation.store(0, std::memory_order_seq_cst);
+  impl_->host_regions->EndAddressSpace(mm);
+  { const std::lock_guard lock(impl_->mutex); }
   impl_->Grace();
   impl_->mms.Give(mm);
 }

@@ -67,9 +67,19 @@ struct QpAttributes {
   std::optional<uint8_t> timeout, retry_count, rnr_retry, min_rnr_timer, max_rd_atomic, max_dest_rd_atomic;
 };
 
+struct HostPiece {
+  uint64_t start, len;  // bytes of the region
+  uint64_t offset;      // of the first in ipc::kHostMemory
+};
 struct HostRegion {
   uint32_t mm;
-  uint64_t address;  // user address
+  uint64_t address;                   // user address
+  std::span<const HostPiece> shared;  // in order; the rest is reached by system call
+};
+struct HostRegionReport {
+  uint32_t pid, nic, key;
+  uint64_t address, length;  // user address, bytes
+  uint64_t shared_bytes;     // of them reached without system call
 };
 struct BusSegment {
   uint64_t dma_address;
@@ -104,6 +114,11 @@ class NicDevices {
   // ---- address spaces: entered by the machine when a process image connects
   Result<uint32_t> AddAddressSpace(uint32_t pid);
   void EndAddressSpace(uint32_t mm);  // its memory regions fail from now on
+  // What HostRegions (host_regions.h) says of them.
+  void HostUnmapped(uint32_t mm, uint64_t address, uint64_t len);
+  bool ReachedByCall(uint32_t mm, uint64_t address, uint64_t len) const;
+  std::vector<std::pair<uint64_t, uint64_t>> HostOffsets(uint32_t mm) const;
+  std::vector<HostRegionReport> HostRegions() const;
 
   // ---- completion queues. slots as RingSize; ring of 128-byte elements (rxe's)
   Result<uint32_t> CreateCq(uint32_t nic, uint32_t slots);

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "devices/roce_nic/engine.h"
 #include "devices/roce_nic/heap.h"
+#include "devices/roce_nic/host_regions.h"
 #include "devices/roce_nic/nic.h"
 #include "uapi/rxe.h"
 
@@ -97,6 +98,7 @@ struct NicDevices::Impl {
   ipc::ThreadSlot* const slots;
   Engine engine = {};
   NicMemory* nic;
+  std::unique_ptr<roce::HostRegions> host_regions;
   Actor actor;
   // The machine's threads use the data path one at a time, under this lock. Outermost: before any OwnedLock.
   std::mutex mutex;

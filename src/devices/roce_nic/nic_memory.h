@@ -157,10 +157,12 @@ struct MmEntry {
   uint32_t pid;
 };
 
-// Scatterlist entry of a memory region that lives on the bus.
+// A stretch of a memory region. On the bus: a scatterlist entry. Host memory: pages that its process shares, or
+// (kByCall) pages of its own that are reached by process_vm_readv() and process_vm_writev().
+constexpr uint64_t kByCall = ~uint64_t{0};
 struct Segment {
   uint64_t start;    // bytes into the region
-  uint64_t address;  // DMA address as the importer puts it on the bus
+  uint64_t address;  // DMA address as the importer puts it on the bus; host: offset in ipc::kHostMemory, or kByCall
   uint64_t len;
   std::atomic<uint32_t> window;  // hint for pci::FindWindow
   uint32_t reserved;
@@ -187,7 +189,7 @@ struct alignas(64) MrEntry {
   uint32_t segment_bytes;  // allocated for the table
   uint64_t segments;       // arena offset of Segment[segment_count]; 0: `segment` is the only one
 
-  Segment segment;         // bus
+  Segment segment;
   uint64_t address;        // host: user address of the byte at iova
   uint64_t mm_generation;  // host: in which generation of
   uint32_t mm;             //   whose memory

@@ -63,6 +63,11 @@ Result<uint32_t> NicDevices::CreateMr(const MrCreate& create) {
     entry.mm = create.host->mm;
     entry.mm_generation = impl_->nic->mms[entry.mm].generation.load(std::memory_order_acquire);
     entry.address = create.host->address;
+    if (const Status placed = impl_->host_regions->Place(*create.host, index); !placed) {
+      entry.length = 0;
+      impl_->mrs.Give(index);
+      return Err(placed.error());
+    }
   } else {
     entry.kind = kMrBus;
     if (const Status placed = impl_->PlaceSegments(create.bus, create.bus_offset, entry); !placed) {
@@ -119,10 +124,24 @@ void NicDevices::DestroyMr(uint32_t index) {
   MrEntry& entry = impl_->nic->mrs[index];
   // A bind that began before the region ended may have come to its end.
   impl_->Unbind([index](const MwEntry& mw) { return mw.mr == index; });
+  impl_->host_regions->Forget(index);
   if (entry.segments != 0) impl_->heap.Free(entry.segments, entry.segment_bytes);
   entry.length = 0;
   impl_->mrs.Give(index);
 }
+
+// ---- regions of host memory, by address space
+
+void NicDevices::HostUnmapped(uint32_t mm, uint64_t address, uint64_t len) {
+  impl_->host_regions->Unmapped(mm, address, len);
+}
+bool NicDevices::ReachedByCall(uint32_t mm, uint64_t address, uint64_t len) const {
+  return impl_->host_regions->ReachedByCall(mm, address, len);
+}
+std::vector<std::pair<uint64_t, uint64_t>> NicDevices::HostOffsets(uint32_t mm) const {
+  return impl_->host_regions->Offsets(mm);
+}
+std::vector<HostRegionReport> NicDevices::HostRegions() const { return impl_->host_regions->Report(); }
 
 // ---- memory windows
 

@@ -127,9 +127,13 @@ Result<Ref<Mr>> Mr::RegisterHost(UverbsFile& file, kernel::Task& task, Ref<Pd> p
     mr->pinned_by_ = task.pid();
     mr->pinned_pages_ = pages;
   }
-  if (!on_demand) CW_CHECK(task.CheckRange(start, length, Writable(access)));
+  std::vector<roce::HostPiece> pieces;
+  if (!on_demand) {
+    CW_TRY(const auto shared, task.PinRange(start, length, Writable(access)));
+    for (const kernel::SharedPages& part : shared) pieces.push_back({part.start, part.len, part.offset});
+  }
   const pci::Function& function = file.device().function();
-  const roce::HostRegion host = {.mm = task.mm().index, .address = start};
+  const roce::HostRegion host = {.mm = task.mm().index, .address = start, .shared = pieces};
   CW_CHECK(mr->Program({.nic = file.device().nic(),
                         .pd = pd_number,
                         .access = access & ~uint32_t{IB_ACCESS_OPTIONAL},
