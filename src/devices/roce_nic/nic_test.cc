@@ -2,6 +2,7 @@
 // The NIC's data path and commands, against specs of IBTA and rxe (specs/verbs.md sections named per test).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <thread>
 
@@ -147,6 +148,56 @@ TEST_F(Nic, AtomicsReturnTheOriginalOnDeviceAndHostMemory) {  // 5.5
 
 // Table of 5.3 and 5.4: what goes wrong, the requester's status, the responder's (~0: no completion), and who is in
 // ERR.
+// A region of three kinds of pages: its process's own, shared ones (the bench's device memory has the host memory's
+// number), its own again.
+TEST_F(Nic, SharedPagesOfAHostRegionAreReachedInTheHostMemory) {
+  std::vector<char> own(4 * 4096, 'o');
+  std::vector<char> source(4 * 4096, 's');
+  const auto address = reinterpret_cast<uint64_t>(own.data());
+  const HostPiece pieces[] = {{4096, 4096, 8 * 4096}, {8192, 4096, 2 * 4096}};
+  const HostRegion host = {mm_, address, pieces};
+  MrCreate create = {};
+  create.nic = nic_;
+  create.pd = pd_;
+  create.access = kAllAccess;
+  create.iova = address;
+  create.length = own.size();
+  create.host = &host;
+  create.initiator = nic_function_;
+  ASSERT_EQ(hbm_, ipc::kHostMemory);
+  const uint32_t index = *devices_->CreateMr(create);
+  const uint32_t key = devices_->mr(index).key;
+  EXPECT_EQ(devices_->HostRegions().at(0).shared_bytes, 2 * 4096u);
+  EXPECT_TRUE(devices_->ReachedByCall(mm_, address, 4096));
+  EXPECT_FALSE(devices_->ReachedByCall(mm_, address + 4096, 8192));
+  const auto write = [&] {
+    PostAndRing(a_, {.local = reinterpret_cast<uint64_t>(source.data()),
+                     .length = static_cast<uint32_t>(source.size() - 200),
+                     .lkey = HostRegionOf(source.data(), source.size()),
+                     .remote = address + 100,
+                     .rkey = key});
+    return Wait(a_).status;
+  };
+  ASSERT_EQ(write(), uapi::IB_WC_SUCCESS);
+  const auto page_is = [](const void* at, char what) {
+    const auto* bytes = static_cast<const char*>(at);
+    return std::all_of(bytes, bytes + 4096, [what](char c) { return c == what; });
+  };
+  EXPECT_EQ(own[99], 'o');
+  EXPECT_EQ(own[100], 's');
+  EXPECT_TRUE(page_is(&own[4096], 'o') && page_is(&own[8192], 'o'));
+  EXPECT_TRUE(page_is(Device(8 * 4096), 's') && page_is(Device(2 * 4096), 's'));
+  EXPECT_EQ(own[4 * 4096 - 101], 's');
+  EXPECT_EQ(own[4 * 4096 - 100], 'o');
+  // One of the shared parts is unmapped: from then on the process is asked.
+  devices_->HostUnmapped(mm_, address + 8192, 1);
+  source.assign(source.size(), 't');
+  ASSERT_EQ(write(), uapi::IB_WC_SUCCESS);
+  EXPECT_TRUE(page_is(Device(8 * 4096), 't') && page_is(Device(2 * 4096), 's') && page_is(&own[8192], 't'));
+  EXPECT_EQ(devices_->HostOffsets(mm_).size(), 1u);
+  devices_->DestroyMr(index);
+}
+
 TEST_F(Nic, ErrorsCompleteAsTheTablesSay) {
   std::vector<uint8_t> buffer(8192);
   std::vector<uint8_t> small(8192);
