@@ -25,6 +25,7 @@ class FakeTask : public Task {
   pid_t tid() const override { return tid_value; }
   UserMemory& memory() override { return user; }
   AddressSpace mm() const override { return space; }
+  std::shared_ptr<UserMemory> PinnedMemory() override { return {std::shared_ptr<void>(), &user}; }
   bool Capable(int capability) const override { return capabilities.contains(capability); }
 
   Result<int> InstallFile(Ref<File> file, uint32_t flags) override {

@@ -19,6 +19,8 @@ class ProgramTask : public Task {
   pid_t tid() const override { return thread_.tid; }
   UserMemory& memory() override { return memory_; }
   AddressSpace mm() const override { return thread_.program->mm; }
+  std::shared_ptr<UserMemory> PinnedMemory() override { return std::make_shared<ProcessMemory>(pid()); }
+  bool Killed() const override { return thread_.channel.closed(); }
   bool Capable(int capability) const override { return ProcessCapable(pid(), capability); }
   Result<int> InstallFile(Ref<File> file, uint32_t flags) override {
     return InstallOpened(std::move(file), flags, FileTable::kAnyAccess);
@@ -65,6 +67,7 @@ class DeadTask : public Task {
   pid_t tid() const override { return pid_; }
   UserMemory& memory() override { return memory_; }
   AddressSpace mm() const override { return mm_; }
+  std::shared_ptr<UserMemory> PinnedMemory() override { return std::make_shared<NoMemory>(); }
   bool Capable(int) const override { return false; }
   Result<int> InstallFile(Ref<File>, uint32_t) override { return Err(ESRCH); }
   void TakeBack(int) override {}

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "base/ref.h"
@@ -38,6 +39,10 @@ class Task {
   virtual pid_t tid() const = 0;
   virtual UserMemory& memory() = 0;
   virtual AddressSpace mm() const = 0;
+  // The program's memory for use after the call: what a driver keeps of pages that it pinned for a device.
+  virtual std::shared_ptr<UserMemory> PinnedMemory() = 0;
+  // The program is dead or its thread was told to go: whoever waits in a call gives up (fatal_signal_pending()).
+  virtual bool Killed() const { return false; }
   // capable(CAP_...) of the calling process (linux/capability.h).
   virtual bool Capable(int capability) const = 0;
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
+
 namespace causeway::gaudi {
 namespace {
 
@@ -38,7 +40,8 @@ FirmwareInfo MakeFirmware(const BoardSpec& spec, bool secured) {
 
 }  // namespace
 
-Board::Board(const BoardSpec& spec, const pci::Function& function, ipc::MemoryTable& memories, uint32_t hbm)
+Board::Board(const BoardSpec& spec, const pci::Function& function, ipc::MemoryTable& memories, uint32_t hbm,
+             uint32_t sram_and_cfg)
     : spec_(spec),
       function_(function),
       memories_(memories),
@@ -49,7 +52,9 @@ Board::Board(const BoardSpec& spec, const pci::Function& function, ipc::MemoryTa
       cpucp_({.idle_power_mw = firmware_.dc_power_default,
               .max_power_mw = firmware_.max_power_default,
               .max_clock_mhz = spec.asic == Asic::kGaudi2 ? 1650u : 1575u,
-              .hbm_stacks = spec.hbm_stacks}) {}
+              .hbm_stacks = spec.hbm_stacks}),
+      fabric_(spec.asic, {.hbm = hbm, .hbm_bytes = hbm_bytes_, .sram = sram_and_cfg}, memories, mmu_),
+      engines_(spec.asic, fabric_, memories, sram_and_cfg, AlignUp(MapOf(spec.asic).sram_size, kMiB)) {}
 
 Result<std::unique_ptr<Board>> Board::Create(const BoardSpec& spec, const pci::Function& function, pci::Bus& bus,
                                              ipc::MemoryTable& memories) {
@@ -66,7 +71,18 @@ Result<std::unique_ptr<Board>> Board::Create(const BoardSpec& spec, const pci::F
   const uint64_t bytes = HbmBytes(spec.asic, spec.hbm_stacks);
   CW_TRY(const uint32_t hbm, memories.Create(function.name() + "-hbm", bytes));
   CW_CHECK(bus.BackBar(function, kHbmBar, 0, std::min(bytes, function.bar(kHbmBar).size), hbm, 0));
-  return std::unique_ptr<Board>(new Board(spec, function, memories, hbm));
+  // SRAM, then the registers that only store.
+  CW_TRY(const uint32_t sram_and_cfg,
+         memories.Create(function.name() + "-sram", AlignUp(map.sram_size, kMiB) + map.cfg_size));
+  std::unique_ptr<Board> board(new Board(spec, function, memories, hbm, sram_and_cfg));
+  // The engines' bytes from and to host memory, for the links; the bus outlives the device.
+  bus.AddLiveTraffic([traffic = board->fabric_.shared_traffic(), &bus, &function](
+                         const std::function<void(pci::RouteId, uint64_t, uint64_t)>& add) {
+    const uint64_t read = traffic->read.load(std::memory_order_relaxed);
+    const uint64_t written = traffic->written.load(std::memory_order_relaxed);
+    if (read != 0 || written != 0) add(bus.RouteTo(function, nullptr), read, written);
+  });
+  return board;
 }
 
 uint64_t Board::timestamp() const { return MonotonicNs() - power_up_ns_; }

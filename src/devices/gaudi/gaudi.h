@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device model of a Gaudi or Gaudi2 board as far as memory goes: its HBM behind BAR4, and what its management
-// processor (CPU-CP) answers. It knows no kernel, no process and no ioctl.
+// The device model of a Gaudi or Gaudi2 board: its HBM behind BAR4, its engines (engines.h) with the MMU and the address
+// space they work in, and what its management processor (CPU-CP) answers. It knows no kernel, no process and no ioctl.
 //
 //   bus address of BAR4 ---> HBM byte 0 of a sparse memory object (ipc/memory_table.h): what is never touched costs
 //   nothing
@@ -16,6 +16,9 @@
 #include "base/result.h"
 #include "devices/gaudi/address_map.h"
 #include "devices/gaudi/cpucp.h"
+#include "devices/gaudi/engines.h"
+#include "devices/gaudi/fabric.h"
+#include "devices/gaudi/mmu.h"
 #include "ipc/memory_table.h"
 #include "pci/bus.h"
 #include "pci/function.h"
@@ -68,11 +71,16 @@ class Board {
   void ForgetHbm(uint64_t offset, uint64_t len) { memories_.Discard(hbm_, offset, len); }
 
   CpuCp& cpucp() { return cpucp_; }
+  Mmu& mmu() { return mmu_; }
+  Fabric& fabric() { return fabric_; }
+  Engines& engines() { return engines_; }
+
   // PSOC timestamp counter: ns since power-up.
   uint64_t timestamp() const;
 
  private:
-  Board(const BoardSpec& spec, const pci::Function& function, ipc::MemoryTable& memories, uint32_t hbm);
+  Board(const BoardSpec& spec, const pci::Function& function, ipc::MemoryTable& memories, uint32_t hbm,
+        uint32_t sram_and_cfg);
 
   const BoardSpec spec_;
   const pci::Function& function_;
@@ -82,6 +90,9 @@ class Board {
   const FirmwareInfo firmware_;
   const uint64_t power_up_ns_;
   CpuCp cpucp_;
+  Mmu mmu_;
+  Fabric fabric_;
+  Engines engines_;
 };
 
 }  // namespace causeway::gaudi

@@ -62,6 +62,11 @@ AsicProperties Gaudi2(Flavour flavour, uint32_t hbm_stacks) {
             .page_size = kPageSize,
             .hint_window_start = 0xFFF077FFFFFF0000,
             .hint_window_end = 0xFFF07FFFFFFFFFFF};
+  p.host_huge = {.start = 0xFFF0800000000000,
+                 .end = 0xFFF1000000000000,
+                 .page_size = 2 * kMiB,
+                 .hint_window_start = 0xFFF0F80000000000,
+                 .hint_window_end = 0xFFF0FFFFFFFFFFFF};
   // The range is scaled: one DRAM page of addresses per GiB from its start to VA_HBM_SPACE_END.
   constexpr uint64_t kVaHbmSpaceEnd = 0x1002000000000000;
   const uint64_t start = map.dram_base + hbm;

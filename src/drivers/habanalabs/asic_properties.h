@@ -41,6 +41,7 @@ struct AsicProperties {
   uint32_t sram_user_size;
 
   VaRangeProperties host;
+  VaRangeProperties host_huge;      // Gaudi2; end 0: huge pages share `host`
   VaRangeProperties dram;           // unused without dram_supports_virtual_memory
   uint64_t host_reserved_at_start;  // bytes at the start of the host range that the driver takes at context creation
   uint64_t msix_doorbell_va;        // one page of the host range, 0: none

@@ -14,6 +14,8 @@
 
 #include "base/ref.h"
 #include "base/result.h"
+#include "drivers/habanalabs/coherent_memory.h"
+#include "drivers/habanalabs/cs_context.h"
 #include "drivers/habanalabs/device.h"
 #include "drivers/habanalabs/notifier.h"
 #include "drivers/habanalabs/va_range.h"
@@ -21,9 +23,9 @@
 
 namespace causeway::habanalabs {
 
-// Host memory mapped for the device: struct hl_userptr. The pin is the process image and the address.
+// Host memory mapped for the device: struct hl_userptr. The pin is the program's memory and the address.
 struct HostPin {
-  kernel::AddressSpace mm;
+  std::shared_ptr<kernel::UserMemory> memory;
   uint64_t address = 0;  // page aligned
   uint64_t size = 0;     // whole pages
 };
@@ -53,6 +55,22 @@ class HlCtx : public RefCounted {
 
   NotifierEvent notifier;  // struct hl_fpriv's, which lives as long as its context
   CsCounters cs_counters;
+  // HL_CB_FLAGS_MAP: a command buffer in the context's pool of device addresses. errors: ENOMEM.
+  Result<uint64_t> MapCommandBuffer(const CoherentMemory::Piece& piece);
+  void UnmapCommandBuffer(uint64_t va, uint64_t size);
+
+  // hl_cb_kernel_create() of an internal buffer: a slot of the pool that the device sees at a fixed address.
+  static constexpr uint64_t kInternalCbSlot = 256;
+  struct InternalCb {
+    std::byte* bytes = nullptr;
+    uint64_t va = 0;
+    uint32_t slot = 0;
+  };
+  std::optional<InternalCb> TakeInternalCb();
+  void GiveInternalCb(uint32_t slot);
+
+  CsContext cs;  // guarded by the device's Submission
+
   std::atomic<uint64_t> dram_phys_mem{0};  // bytes of device memory this context asked for
 
  private:
@@ -70,6 +88,11 @@ class HlCtx : public RefCounted {
   VaRange host_;
   VaRange dram_;
   std::map<uint64_t, Mapping> mappings_;  // by the address given out
+  std::mutex pool_mutex_;  // guards what follows
+  RangeAllocator cb_va_;
+  CoherentMemory::Piece internal_cbs_;
+  uint64_t internal_cb_va_ = 0;
+  std::vector<uint32_t> free_internal_cbs_;
 };
 
 }  // namespace causeway::habanalabs

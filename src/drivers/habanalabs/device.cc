@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "drivers/habanalabs/context.h"
 #include "drivers/habanalabs/file.h"
+#include "drivers/habanalabs/submission.h"
 
 namespace causeway::habanalabs {
 namespace {
@@ -18,9 +19,11 @@ uint64_t PoolEnd(const AsicProperties& properties) {
 }  // namespace
 
 HlDevice::HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& properties, pci::Bus& bus,
-                   kernel::RefusalLog& refusals, WorkQueue& work, std::string node, std::string control_node)
+                   kernel::RefusalLog& refusals, WorkQueue& work, ipc::MemoryTable& memories, uint32_t coherent,
+                   std::string node, std::string control_node)
     : board_(std::move(board)),
       properties_(properties),
+      coherent_(memories, coherent),
       bus_(bus),
       refusals_(refusals),
       work_(work),
@@ -28,9 +31,15 @@ HlDevice::HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& pr
       control_node_(std::move(control_node)),
       timeout_locked_sec_(properties.timeout_locked_sec),
       events_(properties.num_of_events),
-      pool_(properties.dram_user_base_address, PoolEnd(properties), properties.dram_page_size) {}
+      pool_(properties.dram_user_base_address, PoolEnd(properties), properties.dram_page_size) {
+  board_->fabric().SetCoherent(coherent, CoherentMemory::kDmaBase, CoherentMemory::kBytes);
+  submission_ = std::make_unique<Submission>(*this);
+  execution_ = submission_.get();
+}
 
-HlDevice::~HlDevice() = default;
+HlDevice::~HlDevice() {
+  submission_.reset();  // its threads report to what is declared after it
+}
 
 // hl_device_open() of v6.1, v6.12 and the vendor's driver: the same order in all three.
 Result<Ref<kernel::File>> HlDevice::OpenCompute(kernel::Task& opener, uint32_t major, uint32_t minor) {
@@ -79,6 +88,7 @@ void HlDevice::Released() {
 }
 
 void HlDevice::CtxReleased(HlCtx& ctx) {
+  submission_->ContextReleased();
   // hl_vm_ctx_fini(): handles of this asid are freed silently, shared ones too.
   std::vector<std::shared_ptr<PhysPgPack>> owned;
   {

@@ -30,6 +30,7 @@
 #include "base/unique_fd.h"
 #include "devices/gaudi/gaudi.h"
 #include "drivers/habanalabs/asic_properties.h"
+#include "drivers/habanalabs/coherent_memory.h"
 #include "drivers/habanalabs/dram_pool.h"
 #include "drivers/habanalabs/error_capture.h"
 #include "drivers/habanalabs/events.h"
@@ -52,6 +53,7 @@ struct CsCounters {
   std::atomic<uint64_t> out_of_mem_drop_cnt{0}, parsing_drop_cnt{0}, queue_full_drop_cnt{0},
       device_in_reset_drop_cnt{0}, max_cs_in_flight_drop_cnt{0}, validation_drop_cnt{0};
 };
+class Submission;
 
 // An allocation of device memory: struct hl_vm_phys_pg_pack.
 struct PhysPgPack {
@@ -80,7 +82,8 @@ struct DeviceReport {
 class HlDevice {
  public:
   HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& properties, pci::Bus& bus,
-           kernel::RefusalLog& refusals, WorkQueue& work, std::string node, std::string control_node);
+           kernel::RefusalLog& refusals, WorkQueue& work, ipc::MemoryTable& memories, uint32_t coherent,
+           std::string node, std::string control_node);
   ~HlDevice();
   HlDevice(const HlDevice&) = delete;
   HlDevice& operator=(const HlDevice&) = delete;
@@ -107,6 +110,8 @@ class HlDevice {
 
   const AsicProperties& properties() const { return properties_; }
   gaudi::Board& board() { return *board_; }
+  CoherentMemory& coherent() { return coherent_; }
+  Submission& submission() { return *submission_; }
   const pci::Function& function() const { return board_->function(); }
   pci::Bus& bus() { return bus_; }
   kernel::RefusalLog& refusals() { return refusals_; }
@@ -225,6 +230,8 @@ class HlDevice {
 
   const std::unique_ptr<gaudi::Board> board_;
   const AsicProperties properties_;
+  CoherentMemory coherent_;
+  std::unique_ptr<Submission> submission_;  // set once, by the constructor
   pci::Bus& bus_;
   kernel::RefusalLog& refusals_;
   WorkQueue& work_;

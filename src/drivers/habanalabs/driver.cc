@@ -40,12 +40,13 @@ Status Driver::AddDevice(const DeviceSpec& spec, const pci::Function& function) 
          gaudi::Board::Create(
              {.asic = asic, .hbm_stacks = spec.hbm_stacks, .module_id = spec.module_id, .serial = spec.serial},
              function, bus_, memories_));
+  CW_TRY(const uint32_t coherent, CoherentMemory::CreateObject(memories_, function.name() + "-coherent"));
   uint32_t& index = spec.flavour == Flavour::kMisc ? next_misc_ : next_accel_;
   const NodeNames names = NamesOf(spec.flavour, index);
   // From here on tree nodes refer to the device, so it stays; one that could not be finished is disabled.
   devices_.push_back(std::make_unique<HlDevice>(std::move(board),
                                                 MakeAsicProperties(asic, spec.flavour, spec.hbm_stacks), bus_,
-                                                refusals_, work_, names.node(), names.control_node()));
+                                                refusals_, work_, memories_, coherent, names.node(), names.control_node()));
   HlDevice& device = *devices_.back();
   if (const Status added = AddToTree(names, function, device); !added) {
     device.set_status(uapi::kHlStatusMalfunction);

@@ -11,9 +11,11 @@
 #include <cstring>
 #include <span>
 
+#include "drivers/habanalabs/cs_ioctl.h"
 #include "drivers/habanalabs/debug.h"
 #include "drivers/habanalabs/info.h"
 #include "drivers/habanalabs/memory.h"
+#include "drivers/habanalabs/submission.h"
 
 namespace causeway::habanalabs {
 namespace {
@@ -45,6 +47,9 @@ Status ComputeInfo(HlFile& file, kernel::Task& task, uapi::hl_info_args& args) {
 
 constexpr std::array kHandlers = {
     Entry<uapi::kHlInfo, uapi::hl_info_args, ComputeInfo>(),
+    Entry<uapi::kHlCb, uapi::hl_cb_args, CbIoctl>(),
+    Entry<uapi::kHlCs, uapi::hl_cs_args, CsIoctl>(),
+    Entry<uapi::kHlWaitCs, uapi::hl_wait_cs_args, WaitIoctl>(),
     Entry<uapi::kHlMemory, uapi::hl_mem_args, MemoryIoctl>(),
     Entry<uapi::kHlDebug, uapi::hl_debug_args, DebugIoctl>(),
 };
@@ -87,6 +92,7 @@ kernel::FileStat CharDevice(uint32_t major, uint32_t minor) {
 // hl_device_release(). The context may live on (E1 exports hold it); until it is gone the node is "in release".
 HlFile::~HlFile() {
   device_.Released();
+  memory_manager_.RemoveAll();
   ctx_.Reset();
   device_.ReleaseEnded();
 }
@@ -123,13 +129,20 @@ Result<int64_t> HlFile::Ioctl(kernel::Task& task, uint32_t request, uint64_t arg
   return Err(ENOTTY);
 }
 
-// hl_mmap(). No command buffer, timestamp buffer or register block can be had yet, so no handle is known.
+// hl_mmap().
 Result<kernel::Mapping> HlFile::Mmap(kernel::Task&, const kernel::MmapRequest& request) {
-  constexpr uint64_t kTypeShift = 59, kTypeBlock = 0x04;
-  const bool block = request.offset >> kTypeShift == kTypeBlock;
-  if (block && device_.properties().asic == gaudi::Asic::kGaudi) return Err(EPERM);  // gaudi_block_mmap()
-  return Err(EINVAL);
+  const uint64_t type = request.offset >> uapi::kHlMmapTypeShift;
+  switch (type) {
+    case uapi::kHlMmapTypeCb:
+    case uapi::kHlMmapTypeTsBuff: return memory_manager_.Mmap(request.length, request.offset);
+    case uapi::kHlMmapTypeBlock:
+      if (device_.properties().asic == gaudi::Asic::kGaudi) return Err(EPERM);  // gaudi_block_mmap()
+      return Err(EINVAL);
+    default: return Err(EINVAL);
+  }
 }
+
+void HlFile::Unmapped(kernel::Task&, uint64_t vma) { memory_manager_.Unmapped(vma); }
 
 kernel::FileStat HlFile::Stat() const { return CharDevice(major_, minor_); }
 

@@ -8,6 +8,7 @@
 #include "drivers/habanalabs/context.h"
 #include "drivers/habanalabs/device.h"
 #include "drivers/habanalabs/notifier.h"
+#include "drivers/habanalabs/memory_manager.h"
 #include "kernel/task.h"
 
 namespace causeway::habanalabs {
@@ -22,8 +23,11 @@ class HlFile : public kernel::File {
   HlCtx& ctx() { return *ctx_; }
   Ref<HlCtx> ctx_ref() const { return ctx_; }
   NotifierEvent& notifier() { return ctx_->notifier; }
+  MemoryManager& memory_manager() { return memory_manager_; }
+  std::mutex& restore_phase_mutex() { return restore_phase_mutex_; }
 
   Result<int64_t> Ioctl(kernel::Task& task, uint32_t request, uint64_t arg) override;
+  void Unmapped(kernel::Task& task, uint64_t vma) override;
   Result<kernel::Mapping> Mmap(kernel::Task& task, const kernel::MmapRequest& request) override;
   kernel::FileStat Stat() const override;
   std::string Name() const override { return device_.node(); }
@@ -32,6 +36,8 @@ class HlFile : public kernel::File {
   HlDevice& device_;  // outlives every file
   const uint32_t major_, minor_;
   Ref<HlCtx> ctx_;
+  MemoryManager memory_manager_;
+  std::mutex restore_phase_mutex_;  // outermost
 };
 
 class HlControlFile : public kernel::File {

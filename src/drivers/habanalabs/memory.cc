@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "drivers/habanalabs/cs_ioctl.h"
 #include "drivers/habanalabs/dma_buf_export.h"
 
 namespace causeway::habanalabs {
@@ -73,6 +74,12 @@ Status MemoryIoctl(HlFile& file, kernel::Task& task, uapi::hl_mem_args& args) {
     case uapi::kHlMemOpUnmap: return file.ctx().Unmap(args.in.unmap.device_virt_addr);
     case uapi::kHlMemOpMapBlock: return MapBlock(file, args);
     case uapi::kHlMemOpExportDmabufFd: return Export(file, task, args);
+    case uapi::kHlMemOpTsAlloc: {
+      CW_TRY(const uint64_t handle, AllocateTimestamps(file, args.in.num_of_elements));
+      args = {};
+      args.out.handle = handle;
+      return {};
+    }
     default: return Err(EINVAL);
   }
 }

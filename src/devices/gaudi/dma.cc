@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/gaudi/dma.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace causeway::gaudi {
+namespace {
+
+constexpr uint64_t kRunBytes = uint64_t{64} << 20;      // moved at once
+constexpr uint64_t kBounceBytes = uint64_t{256} << 10;  // where a copy in between is needed
+constexpr uint64_t kUnlockFrom = uint64_t{4} << 10;     // shorter ones keep the lock
+
+bool IsMemory(const Run& run) { return run.kind == Run::Kind::kBytes || run.kind == Run::Kind::kHost; }
+
+void SwapBytes(std::byte* bytes, uint64_t len, DmaSwap swap) {
+  const uint64_t unit = uint64_t{1} << static_cast<unsigned>(swap);  // 2, 4, 8
+  for (uint64_t at = 0; at + unit <= len; at += unit) std::reverse(bytes + at, bytes + at + unit);
+}
+
+// Walks a shape, contiguous piece by piece.
+class ShapeWalk {
+ public:
+  explicit ShapeWalk(const DmaShape& shape) : shape_(shape), left_(shape.bytes), done_(shape.bytes == 0) {}
+  bool done() const { return done_; }
+  uint64_t left() const { return left_; }
+  uint64_t address() const {
+    uint64_t address = shape_.base + (shape_.bytes - left_);
+    for (size_t n = 0; n < index_.size(); ++n) address += uint64_t{index_[n]} * shape_.stride[n];
+    return address;
+  }
+  void Advance(uint64_t bytes) {
+    left_ -= bytes;
+    if (left_ != 0) return;
+    left_ = shape_.bytes;
+    for (size_t n = 0; n < index_.size(); ++n) {
+      if (++index_[n] < std::max(shape_.count[n], 1u)) return;
+      index_[n] = 0;
+    }
+    done_ = true;
+  }
+
+ private:
+  const DmaShape& shape_;
+  std::array<uint32_t, 4> index_{};
+  uint64_t left_;
+  bool done_;
+};
+
+}  // namespace
+
+// Does the work without the lock. False: the engines were reset meanwhile.
+template <typename Work>
+bool DmaMover::Unlocked(std::unique_lock<std::mutex>& lock, uint64_t bytes, const Work& work) {
+  if (bytes < kUnlockFrom) {
+    work();
+    return true;
+  }
+  const uint64_t epoch = epoch_;
+  lock.unlock();
+  work();
+  lock.lock();
+  return epoch == epoch_;
+}
+
+bool DmaMover::Load(const Run& run, std::byte* to, uint64_t len) {
+  if (run.kind == Run::Kind::kHost) return run.host->Read(run.offset, std::span(to, len));
+  std::memcpy(to, run.bytes, len);
+  return true;
+}
+
+bool DmaMover::Store(const Run& run, const std::byte* from, uint64_t len) {
+  if (run.kind == Run::Kind::kHost) return run.host->Write(run.offset, std::span(from, len));
+  std::memcpy(run.bytes, from, len);
+  return true;
+}
+
+DmaOutcome DmaMover::Copy(std::unique_lock<std::mutex>& lock, uint64_t source, uint64_t target, uint64_t size,
+                          DmaSwap swap) {
+  while (size != 0) {
+    const Run from = fabric_.FindAndKeep(source, std::min(size, kRunBytes), false);
+    if (!IsMemory(from)) return {DmaOutcome::Kind::kFault, source, false};
+    const Run to = fabric_.FindAndKeep(target, from.len, false);
+    if (!IsMemory(to)) return {DmaOutcome::Kind::kFault, target, true};
+    uint64_t len = to.len;
+    const bool bounce =
+        swap != DmaSwap::kNone || (from.kind == Run::Kind::kHost && to.kind == Run::Kind::kHost);
+    if (bounce) {
+      // Swapping works on whole units, so a piece ends on one unless a mapping does not.
+      len = std::min(len, kBounceBytes);
+      if (bounce_.empty()) bounce_.resize(kBounceBytes);
+    }
+    bool loaded = true, stored = true;
+    const bool same = Unlocked(lock, len, [&] {
+      if (bounce) {
+        loaded = Load(from, bounce_.data(), len);
+        if (swap != DmaSwap::kNone) SwapBytes(bounce_.data(), len, swap);
+        stored = loaded && Store(to, bounce_.data(), len);
+      } else if (to.kind == Run::Kind::kHost) {
+        stored = Store(to, from.bytes, len);
+      } else if (from.kind == Run::Kind::kHost) {
+        loaded = Load(from, to.bytes, len);
+      } else {
+        std::memmove(to.bytes, from.bytes, len);  // a source and a target that overlap must not break this process
+      }
+    });
+    if (!same) return {DmaOutcome::Kind::kAborted, 0, false};
+    if (!loaded) return {DmaOutcome::Kind::kFault, source, false};
+    if (!stored) return {DmaOutcome::Kind::kFault, target, true};
+    if (from.is_host_memory) fabric_.traffic().read.fetch_add(len, std::memory_order_relaxed);
+    if (to.is_host_memory) fabric_.traffic().written.fetch_add(len, std::memory_order_relaxed);
+    source += len;
+    target += len;
+    size -= len;
+  }
+  return {};
+}
+
+DmaOutcome DmaMover::Fill(std::unique_lock<std::mutex>& lock, uint64_t target, uint64_t size, uint64_t pattern) {
+  uint64_t phase = 0;  // bytes of the pattern already used
+  while (size != 0) {
+    const Run to = fabric_.FindAndKeep(target, std::min(size, kRunBytes), false);
+    if (!IsMemory(to)) return {DmaOutcome::Kind::kFault, target, true};
+    const bool host = to.kind == Run::Kind::kHost;
+    const uint64_t len = host ? std::min(to.len, kBounceBytes) : to.len;
+    if (host && bounce_.empty()) bounce_.resize(kBounceBytes);
+    bool stored = true;
+    const bool same = Unlocked(lock, len, [&] {
+      std::byte* const bytes = host ? bounce_.data() : to.bytes;
+      std::array<std::byte, 8> unit;
+      std::memcpy(unit.data(), &pattern, unit.size());
+      std::rotate(unit.begin(), unit.begin() + phase % 8, unit.end());
+      uint64_t done = std::min<uint64_t>(len, unit.size());
+      std::memcpy(bytes, unit.data(), done);
+      while (done < len) {  // doubling, up to a piece that stays in the cache
+        const uint64_t part = std::min({len - done, done, uint64_t{64} << 10});
+        std::memcpy(bytes + done, bytes, part);
+        done += part;
+      }
+      if (host) stored = to.host->Write(to.offset, std::span(bytes, len));
+    });
+    if (!same) return {DmaOutcome::Kind::kAborted, 0, false};
+    if (!stored) return {DmaOutcome::Kind::kFault, target, true};
+    if (to.is_host_memory) fabric_.traffic().written.fetch_add(len, std::memory_order_relaxed);
+    target += len;
+    size -= len;
+    phase += len;
+  }
+  return {};
+}
+
+DmaOutcome DmaMover::CopyShapes(std::unique_lock<std::mutex>& lock, const DmaShape& source, const DmaShape& target) {
+  ShapeWalk from(source), to(target);
+  // Dimensions are the program's: with 2^32 elements each this takes as long as it would take the hardware. A reset
+  // must be able to end it.
+  constexpr uint32_t kPiecesBetweenBreaths = 256;
+  uint32_t pieces = 0;
+  while (!from.done() && !to.done()) {
+    const uint64_t len = std::min(from.left(), to.left());
+    const DmaOutcome outcome = Copy(lock, from.address(), to.address(), len, DmaSwap::kNone);
+    if (outcome.kind != DmaOutcome::Kind::kDone) return outcome;
+    from.Advance(len);
+    to.Advance(len);
+    if (++pieces % kPiecesBetweenBreaths == 0 && !Unlocked(lock, kUnlockFrom, [] {})) {
+      return {DmaOutcome::Kind::kAborted, 0, false};
+    }
+  }
+  return {};
+}
+
+}  // namespace causeway::gaudi

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/gaudi/engines.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/result.h"
+
+namespace causeway::gaudi {
+namespace {
+
+constexpr uint32_t kQuantum = 512;     // packets of one CP before another's turn
+constexpr uint32_t kStoreBatch = 256;  // sync manager's stores between two looks at the CPs
+constexpr uint32_t kPage = 4096;
+constexpr size_t kMaxEvents = 64;      // not delivered yet; further ones are lost, as in a full event queue
+
+uint64_t NowNs() {
+  timespec now{};
+  (void)clock_gettime(CLOCK_MONOTONIC, &now);  // cannot fail: the clock exists and the pointer is good
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+// The lock for a driver's thread: the engines' thread, which would take it again at once, lets it go first.
+class Engines::DriverLock {
+ public:
+  explicit DriverLock(Engines& engines) : engines_(engines) {
+    engines_.waiting_.fetch_add(1);
+    lock_ = std::unique_lock(engines_.mutex_);
+    engines_.waiting_.fetch_sub(1);
+  }
+  ~DriverLock() {
+    lock_.unlock();
+    if (engines_.waiting_.load() == 0) engines_.let_in_.notify_one();
+  }
+  DriverLock(const DriverLock&) = delete;
+  DriverLock& operator=(const DriverLock&) = delete;
+  std::unique_lock<std::mutex>& lock() { return lock_; }
+
+ private:
+  Engines& engines_;
+  std::unique_lock<std::mutex> lock_;
+};
+
+Engines::Engines(Asic asic, Fabric& fabric, ipc::MemoryTable& memories, uint32_t storage,
+                 uint64_t storage_offset)
+    : asic_(asic),
+      fabric_(fabric),
+      memories_(memories),
+      storage_(storage),
+      storage_offset_(storage_offset),
+      specs_(QmansOf(asic)),
+      pages_(MapOf(asic).cfg_size / kPage) {
+  for (uint32_t i = 0; i < specs_.size(); ++i) {
+    qmans_.push_back(std::make_unique<Qman>(asic, specs_[i], i, *this));
+    AddBlock(Block::kQman, i, specs_[i].base, kQmanBlockSize);
+    if (specs_[i].has_dma()) AddBlock(Block::kDma, i, DmaBase(i), DmaRegistersOf(asic).size);
+  }
+  sync_managers_.reserve(kSyncManagers);
+  for (uint32_t dcore = 0; dcore < kSyncManagers; ++dcore) {
+    const bool driver_queues = asic == Asic::kGaudi2 && dcore == 0;
+    sync_managers_.emplace_back(asic, driver_queues ? kGaudi2DriverCqs : 0);
+    AddBlock(Block::kSyncManager, dcore, SyncManagerBase(asic, dcore), SyncManagerRegistersOf(asic).size);
+    if (asic == Asic::kGaudi2) AddBlock(Block::kSyncManagerGlobal, dcore, SyncManagerGlobalBase(dcore), kPage);
+  }
+  if (asic == Asic::kGaudi) {
+    AddBlock(Block::kMsi, 0, kGaudiMsiRequest, kPage);
+  } else {
+    AddBlock(Block::kMsix, 0, kGaudi2MsixDoorbell, kPage);
+    AddBlock(Block::kDbi, 0, kGaudi2DbiMsixDoorbell / kPage * kPage, kPage);
+  }
+  is_ready_.resize(specs_.size() * 8);
+}
+
+Engines::~Engines() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+    ++epoch_;
+    work_.notify_all();
+    let_in_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Engines::AddBlock(Block block, uint32_t number, uint32_t base, uint32_t size) {
+  for (uint32_t offset = 0; offset < size; offset += kPage) {
+    pages_.at((base + offset) / kPage) = {.block = block, .number = static_cast<uint8_t>(number), .base = base};
+  }
+}
+
+void Engines::SetClient(EngineClient* client) {
+  std::unique_lock lock(mutex_);
+  client_ = client;
+  let_in_.wait(lock, [&] { return !delivering_; });  // the old one is not being called any more
+}
+
+// ---- driver's side
+
+void Engines::WriteRegisters(std::span<const RegisterWrite> writes) {
+  DriverLock lock(*this);
+  for (const RegisterWrite& write : writes) StoreRegister(write.offset, write.value, Origin::kDriver);
+}
+
+uint32_t Engines::ReadRegister(uint32_t offset) {
+  DriverLock lock(*this);
+  return LoadRegister(offset);
+}
+
+bool Engines::ReadMemory(uint64_t address, std::span<std::byte> to) {
+  DriverLock lock(*this);
+  return !fabric_.Read(address, to, false).has_value();
+}
+
+bool Engines::WriteMemory(uint64_t address, std::span<const std::byte> from) {
+  DriverLock lock(*this);
+  return !fabric_.Write(address, from, false).has_value();
+}
+
+void Engines::Reset() {
+  DriverLock lock(*this);
+  ++epoch_;
+  for (const auto& qman : qmans_) qman->Reset();
+  for (SyncManager& manager : sync_managers_) manager.Reset(0, 0, 0);
+  ready_.clear();
+  is_ready_.assign(is_ready_.size(), false);
+  commits_.clear();
+  interrupts_.clear();
+  events_.clear();
+  memories_.Discard(storage_, storage_offset_, MapOf(asic_).cfg_size);
+}
+
+void Engines::ResetSyncManagers(std::span<const uint32_t> from_sob, std::span<const uint32_t> from_monitor) {
+  DriverLock lock(*this);
+  for (uint32_t dcore = 0; dcore < kSyncManagers; ++dcore) {
+    sync_managers_[dcore].Reset(from_sob[dcore], from_monitor[dcore], 0);
+  }
+}
+
+std::array<uint64_t, 4> Engines::BusyMask() {
+  DriverLock lock(*this);
+  std::array<uint64_t, 4> mask{};
+  for (const auto& qman : qmans_) {
+    const uint16_t engine = qman->spec().engine_id;
+    if (qman->Busy()) mask[engine / 64] |= uint64_t{1} << engine % 64;
+  }
+  return mask;
+}
+
+bool Engines::Idle() {
+  const auto mask = BusyMask();
+  return std::ranges::all_of(mask, [](uint64_t word) { return word == 0; });
+}
+
+std::string Engines::Describe() {
+  DriverLock lock(*this);
+  std::string text;
+  for (const auto& qman : qmans_) {
+    for (uint32_t cp = 0; cp < kCps; ++cp) {
+      const std::string_view state = qman->StateName(cp);
+      if (state == "idle") continue;
+      text += "engine " + std::to_string(qman->spec().engine_id) + " CP " + std::to_string(cp) + ": ";
+      text += state;
+      text += '\n';
+    }
+  }
+  return text;
+}
+
+// ---- registers
+
+uint32_t& Engines::Storage(uint32_t offset) {
+  static thread_local uint32_t nowhere;
+  uint64_t len = 4;
+  std::byte* const bytes = memories_.At(storage_, storage_offset_ + (offset & ~3u), &len);
+  if (bytes == nullptr || len < 4) return nowhere = 0;
+  return *reinterpret_cast<uint32_t*>(bytes);
+}
+
+bool Engines::RefusesSyncManagerStore(const Page& page, uint32_t offset) const {
+  if (asic_ != Asic::kGaudi2 || page.number != 0) return false;
+  if (page.block == Block::kSyncManagerGlobal) {
+    return offset < kSmCqBaseLo || (offset - kSmCqBaseLo) % 0x100 / 4 < kGaudi2DriverCqs;
+  }
+  const uint32_t index = offset % 0x2000 / 4;
+  return offset < kGaudi2Sm.pay_addr_lo ? offset / 4 < kGaudi2DriverSobs : index < kGaudi2DriverMonitors;
+}
+
+void Engines::StoreRegister(uint32_t offset, uint32_t value, Origin origin) {
+  offset &= ~3u;
+  if (offset / kPage >= pages_.size()) return;
+  const Page page = pages_[offset / kPage];
+  const uint32_t into = offset - page.base;
+  switch (page.block) {
+    case Block::kQman: return qmans_[page.number]->WriteRegister(into, value, origin);
+    case Block::kSyncManager:
+    case Block::kSyncManagerGlobal: {
+      if (origin == Origin::kProgram && RefusesSyncManagerStore(page, into)) {
+        return Report({.kind = EngineEvent::Kind::kRefusedStore,
+                       .engine_id = 0xffff,
+                       .qman = 0,
+                       .cp = 0,
+                       .address = fabric_.map().cfg_base + offset,
+                       .write = true,
+                       .cb_address = 0,
+                       .cb_size = 0,
+                       .value = value});
+      }
+      SyncManager& manager = sync_managers_[page.number];
+      if (page.block == Block::kSyncManagerGlobal) {
+        manager.WriteGlobal(into, value);
+      } else {
+        manager.Write(into, value);
+      }
+      if (manager.HasStores()) Wake();
+      return;
+    }
+    case Block::kDma:
+      Storage(offset) = value;
+      if (into == DmaRegistersOf(asic_).commit && (value & 1) != 0) {
+        commits_.push_back(page.number);
+        Wake();
+      }
+      return;
+    case Block::kMsi:
+      interrupts_.push_back(0);
+      return Wake();
+    case Block::kMsix:
+      interrupts_.push_back(value);
+      return Wake();
+    case Block::kDbi:
+      if (offset == kGaudi2DbiMsixDoorbell) {
+        interrupts_.push_back(value);
+        return Wake();
+      }
+      break;
+    case Block::kStorage: break;
+  }
+  Storage(offset) = value;
+}
+
+uint32_t Engines::LoadRegister(uint32_t offset) {
+  offset &= ~3u;
+  if (offset / kPage >= pages_.size()) return 0;
+  const Page page = pages_[offset / kPage];
+  switch (page.block) {
+    case Block::kQman: return qmans_[page.number]->ReadRegister(offset - page.base);
+    case Block::kSyncManager: return sync_managers_[page.number].Read(offset - page.base);
+    case Block::kSyncManagerGlobal: return sync_managers_[page.number].ReadGlobal(offset - page.base);
+    default: return Storage(offset);
+  }
+}
+
+// ---- stores and DMA registers
+
+bool Engines::Store(uint64_t address, uint32_t value, Origin origin) {
+  // LBW messages may leave CFG_BASE out.
+  if (asic_ == Asic::kGaudi2 && address < fabric_.map().cfg_size) {
+    StoreRegister(static_cast<uint32_t>(address), value, origin);
+    return true;
+  }
+  const Run run = fabric_.Find(address, sizeof(value), origin == Origin::kDriver);
+  if (run.kind == Run::Kind::kRegisters) {
+    StoreRegister(static_cast<uint32_t>(run.offset), value, origin);
+    return true;
+  }
+  if (run.kind == Run::Kind::kBytes && run.len == sizeof(value)) {
+    std::memcpy(run.bytes, &value, sizeof(value));
+    if (run.is_host_memory) fabric_.traffic().written.fetch_add(sizeof(value), std::memory_order_relaxed);
+    return true;
+  }
+  return !fabric_.Write(address, std::as_bytes(std::span(&value, 1)), origin == Origin::kDriver).has_value();
+}
+
+void Engines::SetDmaBases(uint32_t qman, uint64_t source, uint64_t target, uint32_t bytes) {
+  const DmaRegisters& r = DmaRegistersOf(asic_);
+  const uint32_t base = DmaBase(qman);
+  Storage(base + r.src_base_lo) = static_cast<uint32_t>(source);
+  Storage(base + r.src_base_hi) = static_cast<uint32_t>(source >> 32);
+  Storage(base + r.dst_base_lo) = static_cast<uint32_t>(target);
+  Storage(base + r.dst_base_hi) = static_cast<uint32_t>(target >> 32);
+  if (bytes != 0) Storage(base + r.src_tsize0) = bytes;
+}
+
+void Engines::ReadDmaShapes(uint32_t qman, DmaShape* source, DmaShape* target) {
+  const DmaRegisters& r = DmaRegistersOf(asic_);
+  const uint32_t base = DmaBase(qman);
+  const auto quad = [&](uint32_t lo, uint32_t hi) {
+    return uint64_t{Storage(base + hi)} << 32 | Storage(base + lo);
+  };
+  source->base = quad(r.src_base_lo, r.src_base_hi);
+  target->base = quad(r.dst_base_lo, r.dst_base_hi);
+  source->bytes = Storage(base + r.src_tsize0);
+  target->bytes = Storage(base + r.dst_tsize0);
+  for (uint32_t n = 0; n < 4; ++n) {
+    source->count[n] = Storage(base + r.src_dims + n * 8);
+    source->stride[n] = Storage(base + r.src_dims + n * 8 + 4);
+    target->count[n] = Storage(base + r.dst_dims + n * 8);
+    target->stride[n] = Storage(base + r.dst_dims + n * 8 + 4);
+  }
+}
+
+void Engines::SignalDmaCompletion(uint32_t qman) {
+  const DmaRegisters& r = DmaRegistersOf(asic_);
+  const uint32_t base = DmaBase(qman);
+  const uint64_t address = uint64_t{Storage(base + r.comp_addr_hi)} << 32 | Storage(base + r.comp_addr_lo);
+  if (address == 0) return;
+  if (!Store(address, Storage(base + r.comp_wdata), Origin::kProgram)) {
+    Report({.kind = EngineEvent::Kind::kPageFault,
+            .engine_id = specs_[qman].engine_id,
+            .qman = qman,
+            .cp = 0,
+            .address = address,
+            .write = true,
+            .cb_address = 0,
+            .cb_size = 0,
+            .value = 0});
+  }
+}
+
+bool Engines::RunCommitsSlow(std::unique_lock<std::mutex>& lock) {
+  bool good = true;
+  while (!commits_.empty()) {
+    const uint32_t qman = commits_.front();
+    commits_.pop_front();
+    good = qmans_[qman]->RunDescriptor(lock) && good;
+  }
+  return good;
+}
+
+void Engines::Report(const EngineEvent& event) {
+  if (events_.size() < kMaxEvents) events_.push_back(event);
+  Wake();
+}
+
+void Engines::ReportRefusedStore(uint32_t qman, uint32_t offset) {
+  Report({.kind = EngineEvent::Kind::kRefusedStore,
+          .engine_id = specs_[qman].engine_id,
+          .qman = qman,
+          .cp = 0,
+          .address = fabric_.map().cfg_base + offset,
+          .write = true,
+          .cb_address = 0,
+          .cb_size = 0,
+          .value = 0});
+}
+
+// ---- the thread
+
+void Engines::MarkReady(uint32_t qman, uint32_t cp) {
+  const uint32_t id = qman * 8 + cp;
+  if (is_ready_[id]) return;
+  is_ready_[id] = true;
+  ready_.push_back(id);
+  if (ready_.size() == 1) Wake();
+}
+
+void Engines::Wake() {
+  if (!thread_.joinable()) thread_ = std::thread([this] { Loop(); });
+  work_.notify_one();
+}
+
+bool Engines::DrainStores(uint32_t budget) {
+  bool left = false;
+  for (SyncManager& manager : sync_managers_) {
+    SmStore store;
+    for (uint32_t n = 0; n < budget && manager.TakeStore(&store); ++n) {
+      bool done = true;
+      const Origin origin = store.driver_queue ? Origin::kDriver : Origin::kProgram;
+      if (store.completion_queue) {
+        done = !fabric_.Write(store.address, std::as_bytes(std::span(&store.value, 1)).first(store.bytes),
+                              store.driver_queue);
+      } else {
+        // A payload's address may be that of a driver's register only if the driver armed the monitor; what it then
+        // stores (a fence, an interrupt) a program could store as well.
+        done = Store(store.address, static_cast<uint32_t>(store.value), origin);
+      }
+      if (!done) {
+        Report({.kind = EngineEvent::Kind::kPageFault,
+                .engine_id = 0xffff,
+                .qman = 0,
+                .cp = 0,
+                .address = store.address,
+                .write = true,
+                .cb_address = 0,
+                .cb_size = 0,
+                .value = 0});
+      }
+    }
+    left = left || manager.HasStores();
+  }
+  return left;
+}
+
+void Engines::Deliver(std::unique_lock<std::mutex>& lock) {
+  std::vector<uint32_t> interrupts;
+  std::vector<EngineEvent> events;
+  interrupts.swap(interrupts_);
+  events.swap(events_);
+  EngineClient* const client = client_;
+  if (client == nullptr) return;
+  delivering_ = true;
+  lock.unlock();
+  for (const uint32_t vector : interrupts) client->Interrupt(vector);
+  for (const EngineEvent& event : events) client->Event(event);
+  lock.lock();
+  delivering_ = false;
+  let_in_.notify_all();
+}
+
+void Engines::LetOthersIn(std::unique_lock<std::mutex>& lock) {
+  if (waiting_.load(std::memory_order_relaxed) == 0) return;
+  let_in_.wait(lock, [&] { return waiting_.load() == 0 || stop_; });
+}
+
+void Engines::Loop() {
+  std::unique_lock lock(mutex_);
+  uint64_t working_since = NowNs();
+  while (!stop_) {
+    const bool stores_left = DrainStores(kStoreBatch);
+    (void)RunCommits(lock);
+    if (!ready_.empty()) {
+      const uint32_t id = ready_.front();
+      ready_.pop_front();
+      is_ready_[id] = false;
+      if (qmans_[id / 8]->Run(id % 8, kQuantum, lock)) MarkReady(id / 8, id % 8);
+    }
+    if (!interrupts_.empty() || !events_.empty()) Deliver(lock);
+    LetOthersIn(lock);
+    const bool idle = ready_.empty() && commits_.empty() && interrupts_.empty() && events_.empty() && !stores_left &&
+                      std::ranges::none_of(sync_managers_, [](const SyncManager& m) { return m.HasStores(); });
+    if (!idle || stop_) continue;
+    busy_ns_.fetch_add(NowNs() - working_since, std::memory_order_relaxed);
+    work_.wait(lock);
+    working_since = NowNs();
+  }
+}
+
+}  // namespace causeway::gaudi
