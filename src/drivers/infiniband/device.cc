@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "drivers/infiniband/uverbs_file.h"
+
 namespace causeway::infiniband {
 namespace {
 
@@ -151,8 +153,47 @@ IbDevice::IbDevice(IbCore& core, const NicConfig& config, uint32_t number, NetDe
       number_(number),
       nic_(core.nics().AddNic()),
       mac_(config.mac.value_or(MadeUpMac(number))),
-      netdev_(std::move(netdev)),
-      gids_(mac_, netdev_) {}
+      netdev_(netdev.name),
+      ifindex_(netdev.ifindex),
+      net_mtu_(netdev.mtu),
+      gids_(mac_, netdev),
+      last_link_(QueryLink(netdev_)) {}
+
+std::optional<uint32_t> IbDevice::ChangeAddress(const Gid& address, bool present) {
+  const auto index = present ? gids_.Add(address) : gids_.Remove(address);
+  if (index) RaisePortEvent(uapi::IB_EVENT_GID_CHANGE);
+  return index;
+}
+
+std::vector<uint32_t> IbDevice::Resync() {
+  std::vector<uint32_t> changed;
+  const auto note = [&](std::optional<uint32_t> index) {
+    if (index) changed.push_back(*index);
+  };
+  const auto now = FindNetDevice(netdev_);
+  const NetDevice found = now ? *now : NetDevice{};
+  for (const GidTable::Entry& entry : gids_.filled()) {
+    if (std::ranges::find(found.addresses, entry.gid) == found.addresses.end()) note(ChangeAddress(entry.gid, false));
+  }
+  for (const Gid& address : found.addresses) note(ChangeAddress(address, true));
+  ChangeLink(found.ifindex, found.mtu, QueryLink(netdev_));
+  return changed;
+}
+
+void IbDevice::ChangeLink(uint32_t ifindex, uint32_t mtu, LinkState state) {
+  ifindex_.store(ifindex, std::memory_order_relaxed);
+  if (mtu != 0) net_mtu_.store(mtu, std::memory_order_relaxed);
+  const bool was_up = std::exchange(last_link_, state) == LinkState::kUp;
+  if (const bool is_up = state == LinkState::kUp; is_up != was_up) {
+    RaisePortEvent(is_up ? uapi::IB_EVENT_PORT_ACTIVE : uapi::IB_EVENT_PORT_ERR);
+  }
+}
+
+void IbDevice::RaisePortEvent(uint32_t event_type) {
+  ForEachFile([&](UverbsFile& file) {
+    if (const auto async = file.default_async()) async->Push(kPort, event_type, {});
+  });
+}
 
 void IbDevice::AddFile(UverbsFile* file) {
   const std::lock_guard lock(files_mutex_);

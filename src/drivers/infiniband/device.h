@@ -140,19 +140,29 @@ class IbDevice {
   // `capability` may be nullptr: something that every device has.
   bool Has(Capability capability) const { return capability == nullptr || config_.capabilities.*capability; }
   const pci::Function& function() const { return *config_.function; }
-  const NetDevice& netdev() const { return netdev_; }
+  const std::string& netdev() const { return netdev_; }  // its name
+  uint32_t ifindex() const { return ifindex_.load(std::memory_order_relaxed); }
+  uint32_t net_mtu() const { return net_mtu_.load(std::memory_order_relaxed); }
   const Mac& mac() const { return mac_; }
   const GidTable& gids() const { return gids_; }
   PendingRings& rings() { return rings_; }
 
-  LinkState link() const { return QueryLink(netdev_.name); }
+  LinkState link() const { return QueryLink(netdev_); }
   LinkRate rate() const { return RateOf(config_.speed_mbps); }
-  uint8_t active_mtu() const { return ActiveMtu(netdev_.mtu); }
+  uint8_t active_mtu() const { return ActiveMtu(net_mtu()); }
   // rxe_query_device(), rxe_query_port() in the form of the uAPI.
   uapi::ib_uverbs_query_device_resp QueryDevice() const;
   uint64_t DeviceCapFlags() const;  // those that QUERY_DEVICE has no room for too
   uapi::ib_uverbs_odp_caps OdpCaps() const;
   uapi::ib_uverbs_query_port_resp QueryPort() const;
+
+  // What becomes of its net device (on the monitor's thread, or before there is one).
+  // An address comes or goes: the index of the GID table that changed, after GID_CHANGE was raised.
+  std::optional<uint32_t> ChangeAddress(const Gid& address, bool present);
+  // roce_gid_mgmt.c update_gid_ip() for what the interface has now. Returns the indices that changed.
+  std::vector<uint32_t> Resync();
+  // rxe_notify(): PORT_ACTIVE or PORT_ERR when the port changes.
+  void ChangeLink(uint32_t ifindex, uint32_t mtu, LinkState state);
 
   // Open files, for reports.
   void AddFile(UverbsFile* file);
@@ -169,9 +179,12 @@ class IbDevice {
   const uint32_t number_;
   const uint32_t nic_;
   const Mac mac_;
-  const NetDevice netdev_;
-  const GidTable gids_;
+  const std::string netdev_;
+  std::atomic<uint32_t> ifindex_, net_mtu_;
+  GidTable gids_;
+  LinkState last_link_;  // the one that events were raised for
   PendingRings rings_;
+  void RaisePortEvent(uint32_t event_type);  // ib_uverbs_event_handler(): to every context
   mutable std::mutex files_mutex_;
   std::vector<UverbsFile*> files_;
 };

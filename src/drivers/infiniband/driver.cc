@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "drivers/infiniband/driver.h"
 
+#include <cstring>
+
 #include "base/log.h"
 #include "drivers/infiniband/uverbs_file.h"
 #include "pci/sysfs.h"
@@ -21,7 +23,7 @@ Result<std::unique_ptr<Driver>> Driver::Create(kernel::Tree& tree, roce::NicDevi
     auto device = std::make_unique<IbDevice>(*core, nic, number++, std::move(*netdev));
     CW_CHECK(AddToTree(tree, *device, pci::SysfsPath(bus.topology(), *nic.function)));
     log::Info("{}: node guid {}, net device {}, GID {}", device->name(), GuidText(Eui64(device->mac())),
-              device->netdev().name, GidText(device->gids().filled().back()));
+              device->netdev(), GidText(device->gids().filled().back().gid));
     core->AddDevice(std::move(device));
   }
   // The router outlives the driver as long as the NIC thread may call it.
@@ -30,7 +32,49 @@ Result<std::unique_ptr<Driver>> Driver::Create(kernel::Tree& tree, roce::NicDevi
                       .cq_error = [events](uint32_t cq) { events->CqError(cq); },
                       .qp = [events](uint32_t qpn, roce::QpEvent event) { events->QpEvent(qpn, event); },
                       .srq_limit = [events](uint32_t srq) { events->SrqLimit(srq); }});
-  return std::unique_ptr<Driver>(new Driver(std::move(core)));
+  std::unique_ptr<Driver> driver(new Driver(tree, std::move(core)));
+  driver->FollowNetDevices();
+  return driver;
+}
+
+Driver::Driver(kernel::Tree& tree, std::unique_ptr<IbCore> core) : tree_(tree), core_(std::move(core)) {}
+
+void Driver::FollowNetDevices() {
+  const auto for_each = [this](auto visit) {
+    for (const auto& device : core_->devices()) visit(*device);
+  };
+  NetEvents events;
+  events.address = [this, for_each](uint32_t ifindex, const Gid& address, bool present) {
+    for_each([&](IbDevice& device) {
+      if (device.ifindex() != ifindex) return;
+      if (const auto index = device.ChangeAddress(address, present)) ShowChanges(device, {*index});
+    });
+  };
+  // By name: an interface that was removed may come again with another number.
+  events.link = [for_each](const NetEvents::Link& link) {
+    for_each([&](IbDevice& device) {
+      if (link.name != device.netdev() || (link.gone && device.ifindex() != link.ifindex)) return;
+      device.ChangeLink(link.gone ? 0 : link.ifindex, link.mtu, link.state);
+    });
+  };
+  events.resync = [this, for_each] { for_each([&](IbDevice& device) { ShowChanges(device, device.Resync()); }); };
+  auto monitor = NetMonitor::Start(std::move(events));
+  if (monitor) {
+    monitor_ = std::move(*monitor);
+  } else {
+    log::Warn("infiniband: network interfaces cannot be followed: {}", std::strerror(monitor.error().code()));
+  }
+}
+
+void Driver::ShowChanges(IbDevice& device, const std::vector<uint32_t>& indices) {
+  const std::string path = pci::SysfsPath(core_->bus().topology(), device.function());
+  for (const uint32_t index : indices) {
+    Status shown = ShowGid(tree_, device, path, index);
+    if (shown && index + 1 < GidTable::kLength && !device.gids().Get(index + 1)) {
+      shown = ShowGid(tree_, device, path, index + 1);  // an empty entry ends what is shown
+    }
+    if (!shown) log::Warn("{}: files of GID {}: {}", device.name(), index, std::strerror(shown.error().code()));
+  }
 }
 
 Driver::~Driver() = default;
@@ -56,12 +100,12 @@ std::vector<Driver::DeviceInfo> Driver::Devices() const {
   for (const auto& device : core_->devices()) {
     DeviceInfo info = {.name = device->name(),
                        .node = "/dev/infiniband/uverbs" + std::to_string(device->number()),
-                       .netdev = device->netdev().name,
+                       .netdev = device->netdev(),
                        .node_guid = GuidText(Eui64(device->mac())),
                        .gids = {},
                        .nic = device->nic(),
                        .function = &device->function()};
-    for (const Gid& gid : device->gids().filled()) info.gids.push_back(GidText(gid));
+    for (const GidTable::Entry& entry : device->gids().filled()) info.gids.push_back(GidText(entry.gid));
     devices.push_back(std::move(info));
   }
   return devices;

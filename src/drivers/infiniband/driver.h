@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "drivers/infiniband/device.h"
+#include "drivers/infiniband/net_monitor.h"
 #include "kernel/tree.h"
 
 namespace causeway::infiniband {
@@ -44,12 +45,19 @@ class Driver {
   IbCore& core() { return *core_; }
 
  private:
-  explicit Driver(std::unique_ptr<IbCore> core) : core_(std::move(core)) {}
+  Driver(kernel::Tree& tree, std::unique_ptr<IbCore> core);
+  void FollowNetDevices();
+  void ShowChanges(IbDevice& device, const std::vector<uint32_t>& indices);
+
+  kernel::Tree& tree_;
   const std::unique_ptr<IbCore> core_;
+  std::unique_ptr<NetMonitor> monitor_;  // ends before what it changes
 };
 
 // The device's part of /sys and /dev (sysfs.cc).
 Status AddToTree(kernel::Tree& tree, IbDevice& device, const std::string& function_path);
+// The files of one index of a device's GID table, as the table is now; an index that has files keeps them.
+Status ShowGid(kernel::Tree& tree, const IbDevice& device, const std::string& function_path, uint32_t index);
 // What belongs to no device: class folders, claims.
 Status AddClasses(kernel::Tree& tree);
 

@@ -113,19 +113,51 @@ LinkState QueryLink(const std::string& netdev) {
 }
 
 GidTable::GidTable(const Mac& mac, const NetDevice& netdev) {
-  gids_.push_back(DefaultGid(mac));
-  for (const Gid& gid : netdev.addresses) {
-    if (gids_.size() < kLength && !Holds(gid)) gids_.push_back(gid);
+  entries_.push_back(DefaultGid(mac));
+  for (const Gid& gid : netdev.addresses) (void)Add(gid);  // one that is there twice has one entry
+}
+
+std::vector<GidTable::Entry> GidTable::filled() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Entry> list;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i]) list.push_back({static_cast<uint32_t>(i), *entries_[i]});
   }
+  return list;
 }
 
 Result<Gid> GidTable::Get(uint32_t index) const {
   if (index >= kLength) return Err(EINVAL);
-  if (index >= gids_.size()) return Err(ENODATA);
-  return gids_[index];
+  const std::lock_guard lock(mutex_);
+  if (index >= entries_.size() || !entries_[index]) return Err(ENODATA);
+  return *entries_[index];
 }
 
-bool GidTable::Holds(const Gid& gid) const { return std::ranges::find(gids_, gid) != gids_.end(); }
+bool GidTable::Holds(const Gid& gid) const {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::find(entries_, gid) != entries_.end();
+}
+
+// cache.c ib_cache_gid_add(): find_gid() with the lowest empty entry.
+std::optional<uint32_t> GidTable::Add(const Gid& gid) {
+  const std::lock_guard lock(mutex_);
+  if (std::ranges::find(entries_, gid) != entries_.end()) return std::nullopt;
+  auto free = std::ranges::find(entries_, std::optional<Gid>());
+  if (free == entries_.end()) {
+    if (entries_.size() == kLength) return std::nullopt;
+    free = entries_.emplace(free);
+  }
+  *free = gid;
+  return static_cast<uint32_t>(free - entries_.begin());
+}
+
+std::optional<uint32_t> GidTable::Remove(const Gid& gid) {
+  const std::lock_guard lock(mutex_);
+  const auto it = std::ranges::find(entries_, gid);
+  if (it == entries_.end() || it == entries_.begin()) return std::nullopt;
+  it->reset();
+  return static_cast<uint32_t>(it - entries_.begin());
+}
 
 uint8_t ActiveMtu(uint32_t net_mtu) {
   constexpr uint32_t kHeaders = 80;  // RXE_MAX_HDR_LENGTH

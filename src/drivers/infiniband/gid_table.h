@@ -5,11 +5,13 @@
 //   GID 0         fe80::/64 + EUI-64 of the NIC's MAC (the default GID)
 //   GID 1, 2, ..  one for each address of the net device: ::ffff:a.b.c.d for IPv4, the address itself for IPv6
 //
-// Addresses are read once, when the machine starts; the link state whenever it is asked for.
+// Each address takes the lowest free index; one that goes leaves a hole. net_monitor.h tells when they come and go; the
+// link state is read whenever it is asked for.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,16 +47,25 @@ LinkState QueryLink(const std::string& netdev);
 
 class GidTable {
  public:
-  static constexpr uint32_t kLength = 1024;  // gid_tbl_len of rxe; entries past the filled ones are empty
+  static constexpr uint32_t kLength = 1024;  // gid_tbl_len of rxe
 
   GidTable(const Mac& mac, const NetDevice& netdev);
-  const std::vector<Gid>& filled() const { return gids_; }
+  struct Entry {
+    uint32_t index;
+    Gid gid;
+  };
+  std::vector<Entry> filled() const;  // in order of their indices
   // errors: EINVAL past the table, ENODATA empty.
   Result<Gid> Get(uint32_t index) const;
   bool Holds(const Gid& gid) const;
 
+  // The index that changed; nullopt: the address was there already, or was not, or the table is full.
+  std::optional<uint32_t> Add(const Gid& gid);
+  std::optional<uint32_t> Remove(const Gid& gid);  // never index 0
+
  private:
-  std::vector<Gid> gids_;
+  mutable std::mutex mutex_;
+  std::vector<std::optional<Gid>> entries_;  // as far as they were ever filled
 };
 
 // enum ib_mtu (1: 256 .. 5: 4096) that fits a net device's MTU (rxe.h eth_mtu_int_to_enum(): 80 bytes of headers).

@@ -23,7 +23,7 @@ TEST(Gids, AddressesFollowTheDefaultAndItsDoubleIsLeftOut) {
   netdev.addresses = {v4, DefaultGid(kMac)};
   const GidTable table(kMac, netdev);
   ASSERT_EQ(table.filled().size(), 2u);
-  EXPECT_EQ(GidText(table.filled()[1]), "0000:0000:0000:0000:0000:ffff:0a00:0002");
+  EXPECT_EQ(GidText(table.filled()[1].gid), "0000:0000:0000:0000:0000:ffff:0a00:0002");
   EXPECT_TRUE(table.Get(1));
   EXPECT_EQ(table.Get(2).error(), Errno(ENODATA));
   EXPECT_EQ(table.Get(1023).error(), Errno(ENODATA));

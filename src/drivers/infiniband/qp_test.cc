@@ -181,7 +181,7 @@ TEST_F(QpCommands, QueryShowsWhatWasSetRounded) {
   EXPECT_EQ(attr.port_num, 1);
   EXPECT_EQ(attr.dest.hop_limit, 64);
   EXPECT_EQ(attr.dest.is_global, 1);
-  EXPECT_EQ(std::memcmp(attr.dest.dgid, device().gids().filled()[0].data(), 16), 0);
+  EXPECT_EQ(std::memcmp(attr.dest.dgid, device().gids().filled()[0].gid.data(), 16), 0);
   const roce::QpContext& context = nics_->qp(qp_.core.qpn);
   EXPECT_EQ(context.path_mtu_bytes, 1024u);
   EXPECT_EQ(context.dest_qpn, 17u);
@@ -192,7 +192,7 @@ TEST_F(QpCommands, QueryShowsWhatWasSetRounded) {
 // Both NICs stand on one net device, so its addresses are GIDs of both: the destination QPN says which is meant.
 TEST_F(QpCommands, AnAddressThatTwoNicsShareIsResolvedByTheDestinationQp) {
   ASSERT_GE(device(0).gids().filled().size(), 2u);
-  const Gid shared = device(0).gids().filled()[1];
+  const Gid shared = device(0).gids().filled()[1].gid;
   ASSERT_TRUE(device(1).gids().Holds(shared));
   const Ref<UverbsFile> first = file_;
   Open(1);

@@ -22,7 +22,7 @@ namespace {
 
 constexpr uint32_t kUverbsMajor = 231;
 constexpr uint32_t kUverbsMinor = 192;
-constexpr size_t kGidFiles = 4;  // at least; every filled entry has its files
+constexpr uint32_t kGidFiles = 4;  // at least; every filled entry has its files, and one empty one after them
 
 using Counter = std::atomic<uint64_t> roce::NicCounters::*;
 constexpr struct {
@@ -103,28 +103,31 @@ Status AddPort(kernel::Tree& tree, IbDevice& device, const std::string& port) {
       return fmt::format("{}\n", (counters.*counter).load(std::memory_order_relaxed));
     }));
   }
-  const auto& gids = device.gids().filled();
-  for (size_t i = 0; i < std::max(gids.size() + 1, kGidFiles); ++i) {
-    const std::string index = std::to_string(i);
-    const bool filled = i < gids.size();
-    CW_CHECK(tree.AddFile(port + "/gids/" + index, GidText(filled ? gids[i] : Gid{}) + "\n"));
-    const std::pair<std::string, std::string> attributes[] = {
-        {port + "/gid_attrs/types/" + index, "RoCE v2\n"},
-        {port + "/gid_attrs/ndevs/" + index, device.netdev().name + "\n"},
-    };
-    for (const auto& [path, content] : attributes) {
-      if (filled) {
-        CW_CHECK(tree.AddFile(path, content));
-      } else {
-        // Reading an empty entry is EINVAL, which no plain file can say.
-        CW_CHECK(tree.AddAttribute(path, 0444, []() -> Result<std::string> { return Err(EINVAL); }));
-      }
-    }
-  }
   return {};
 }
 
 }  // namespace
+
+// Reading the type or the net device of an empty entry is EINVAL, which no plain file can say.
+Status ShowGid(kernel::Tree& tree, const IbDevice& device, const std::string& function_path, uint32_t index) {
+  const std::string port = function_path + "/infiniband/" + device.name() + "/ports/1";
+  const std::string number = std::to_string(index);
+  const auto gid = device.gids().Get(index);
+  CW_CHECK(tree.AddFile(port + "/gids/" + number, GidText(gid ? *gid : Gid{}) + "\n"));
+  const std::pair<std::string, std::string> attributes[] = {
+      {port + "/gid_attrs/types/" + number, "RoCE v2\n"},
+      {port + "/gid_attrs/ndevs/" + number, device.netdev() + "\n"},
+  };
+  for (const auto& [path, content] : attributes) {
+    (void)tree.Remove(path);  // ENOENT: it is new
+    if (gid) {
+      CW_CHECK(tree.AddFile(path, content));
+    } else {
+      CW_CHECK(tree.AddAttribute(path, 0444, []() -> Result<std::string> { return Err(EINVAL); }));
+    }
+  }
+  return {};
+}
 
 Status AddClasses(kernel::Tree& tree) {
   CW_CHECK(tree.AddFolder("/sys/class/infiniband"));
@@ -146,13 +149,17 @@ Status AddToTree(kernel::Tree& tree, IbDevice& device, const std::string& functi
   const std::string folder = function_path + "/infiniband/" + name;
   const std::pair<const char*, std::string> files[] = {
       {"node_type", "1: CA\n"}, {"node_guid", guid}, {"sys_image_guid", guid},
-      {"node_desc", "rxe\n"},   {"fw_ver", "\n"},    {"parent", device.netdev().name + "\n"},
+      {"node_desc", "rxe\n"},   {"fw_ver", "\n"},    {"parent", device.netdev() + "\n"},
   };
   for (const auto& [file, content] : files) CW_CHECK(tree.AddFile(folder + "/" + file, content));
   CW_CHECK(tree.AddFolder(folder + "/power"));
   CW_CHECK(AddPort(tree, device, folder + "/ports/1"));
+  const uint32_t shown = device.gids().filled().back().index + 2;
+  for (uint32_t index = 0; index < std::max(shown, kGidFiles); ++index) {
+    CW_CHECK(ShowGid(tree, device, function_path, index));
+  }
   // The host's own interface: an absolute target leaves the tree.
-  CW_CHECK(tree.AddLink(function_path + "/net/" + device.netdev().name, "/sys/class/net/" + device.netdev().name));
+  CW_CHECK(tree.AddLink(function_path + "/net/" + device.netdev(), "/sys/class/net/" + device.netdev()));
 
   CW_CHECK(AddClassDevice(tree, function_path, "infiniband_verbs", node,
                           fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/{}\n", kUverbsMajor, minor, node)));

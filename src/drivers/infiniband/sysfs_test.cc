@@ -35,7 +35,7 @@ class Sysfs : public UverbsBench {
 
 TEST_F(Sysfs, AttributesAreRxes) {
   const std::string guid = GuidText(Eui64(device().mac()));
-  const std::string netdev = device().netdev().name;
+  const std::string netdev = device().netdev();
   const std::string empty = std::to_string(device().gids().filled().size());  // the first entry without a GID
   const std::pair<std::string, std::string> files[] = {
       {"/sys/class/infiniband_verbs/abi_version", "6"},
@@ -80,8 +80,7 @@ TEST_F(Sysfs, LinksLeadToTheFunctionAndBack) {
   EXPECT_EQ(fs::canonical(root_ + "/sys/class/infiniband_verbs/uverbs0/device"), fs::canonical(dev + "/device"));
   EXPECT_EQ(fs::canonical(root_ + "/sys/class/infiniband_verbs/uverbs0/subsystem"),
             root_ + "/sys/class/infiniband_verbs");
-  EXPECT_EQ(fs::read_symlink(dev + "/device/net/" + device().netdev().name),
-            "/sys/class/net/" + device().netdev().name);
+  EXPECT_EQ(fs::read_symlink(dev + "/device/net/" + device().netdev()), "/sys/class/net/" + device().netdev());
 }
 
 TEST_F(Sysfs, TheNodeOpensItsDevice) {

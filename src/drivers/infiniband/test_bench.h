@@ -248,7 +248,7 @@ class UverbsBench : public ::testing::Test {
     request.sq_psn = 0x654321;
     request.dest.is_global = 1;
     request.dest.port_num = 1;
-    std::ranges::copy(device().gids().filled()[0], request.dest.dgid);
+    std::ranges::copy(device().gids().filled()[0].gid, request.dest.dgid);
     return request;
   }
   static constexpr uint32_t kToInit = IB_QP_STATE | IB_QP_PKEY_INDEX | IB_QP_PORT | IB_QP_ACCESS_FLAGS;

@@ -216,10 +216,10 @@ TEST_F(IoctlMethods, QueryGidTable) {
   ASSERT_EQ(ask(32, 32 * 16), 0);
   EXPECT_EQ(Peek<uint64_t>(kDriverOut), filled);
   const auto entry = Response<ib_uverbs_gid_entry>();
-  EXPECT_EQ(std::memcmp(entry.gid, device().gids().filled()[0].data(), 16), 0);
+  EXPECT_EQ(std::memcmp(entry.gid, device().gids().filled()[0].gid.data(), 16), 0);
   EXPECT_EQ(entry.gid_type, IB_UVERBS_GID_TYPE_ROCE_V2);
   EXPECT_EQ(entry.port_num, 1u);
-  EXPECT_EQ(entry.netdev_ifindex, device().netdev().ifindex);
+  EXPECT_EQ(entry.netdev_ifindex, device().ifindex());
   EXPECT_EQ(ask(24, 24 * 16), 0);                 // shorter entries are cut
   EXPECT_EQ(Peek<uint32_t>(kOut + 24 + 16), 1u);  // gid_index of the second
   EXPECT_EQ(ask(40, 40 * 16), 0);

@@ -141,13 +141,13 @@ constexpr std::array kQueryGidTableAttrs = {Const(UVERBS_ATTR_QUERY_GID_TABLE_EN
                                             OutBytes(UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES, kMust, 0),
                                             Out<uint64_t>(UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES, kMust)};
 
-ib_uverbs_gid_entry EntryOf(const IbDevice& device, uint32_t index) {
+ib_uverbs_gid_entry EntryOf(const IbDevice& device, const GidTable::Entry& from) {
   ib_uverbs_gid_entry entry = {};
-  std::ranges::copy(device.gids().filled()[index], entry.gid);
-  entry.gid_index = index;
+  std::ranges::copy(from.gid, entry.gid);
+  entry.gid_index = from.index;
   entry.port_num = 1;
   entry.gid_type = IB_UVERBS_GID_TYPE_ROCE_V2;
-  entry.netdev_ifindex = device.netdev().ifindex;
+  entry.netdev_ifindex = device.ifindex();
   return entry;
 }
 
@@ -159,16 +159,16 @@ Status QueryGidTable(MethodCall& call) {
   if (room == 0 || room % entry_size != 0) return Err(EINVAL);
   if (!call.file.has_context()) return Err(EINVAL);
   const IbDevice& device = call.file.device();
-  const size_t filled = device.gids().filled().size();
-  if (filled > room / entry_size) return Err(EINVAL);
+  const auto filled = device.gids().filled();
+  if (filled.size() > room / entry_size) return Err(EINVAL);
   // Shorter entries are cut, longer ones zero-filled.
-  std::vector<std::byte> bytes(filled * entry_size);
-  for (size_t i = 0; i < filled; ++i) {
-    const ib_uverbs_gid_entry entry = EntryOf(device, static_cast<uint32_t>(i));
+  std::vector<std::byte> bytes(filled.size() * entry_size);
+  for (size_t i = 0; i < filled.size(); ++i) {
+    const ib_uverbs_gid_entry entry = EntryOf(device, filled[i]);
     std::memcpy(bytes.data() + i * entry_size, &entry, std::min<size_t>(entry_size, sizeof(entry)));
   }
   CW_CHECK(call.OutBytes(UVERBS_ATTR_QUERY_GID_TABLE_RESP_ENTRIES, bytes));
-  return call.Out(UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES, uint64_t{filled});
+  return call.Out(UVERBS_ATTR_QUERY_GID_TABLE_RESP_NUM_ENTRIES, uint64_t{filled.size()});
 }
 
 constexpr std::array kQueryGidEntryAttrs = {
@@ -181,8 +181,9 @@ Status QueryGidEntry(MethodCall& call) {
   CW_TRY(const uint64_t index, call.Const(UVERBS_ATTR_QUERY_GID_ENTRY_GID_INDEX));
   CW_TRY(const uint64_t port, call.Const(UVERBS_ATTR_QUERY_GID_ENTRY_PORT));
   if (!call.file.has_context() || port != 1) return Err(EINVAL);
-  CW_CHECK(call.file.device().gids().Get(static_cast<uint32_t>(index)));
-  return call.Out(UVERBS_ATTR_QUERY_GID_ENTRY_RESP_ENTRY, EntryOf(call.file.device(), static_cast<uint32_t>(index)));
+  const auto number = static_cast<uint32_t>(index);
+  CW_TRY(const Gid gid, call.file.device().gids().Get(number));
+  return call.Out(UVERBS_ATTR_QUERY_GID_ENTRY_RESP_ENTRY, EntryOf(call.file.device(), {number, gid}));
 }
 
 // ---- PD

@@ -182,7 +182,7 @@ TEST_F(Commands, QueryPort) {
   EXPECT_EQ(port.link_layer, 2);
   EXPECT_EQ(port.flags, 1);
   EXPECT_EQ(port.max_mtu, 5);
-  EXPECT_EQ(port.active_mtu, ActiveMtu(device().netdev().mtu));
+  EXPECT_EQ(port.active_mtu, ActiveMtu(device().net_mtu()));
   for (const uint8_t bad : std::initializer_list<uint8_t>{0, 2, 255}) {
     EXPECT_EQ(Plain(IB_USER_VERBS_CMD_QUERY_PORT, ib_uverbs_query_port{kOut, bad, {}}, 40), EINVAL);
   }
