@@ -22,7 +22,7 @@ DEVICE = {
     "max_raw_ethy_qp": "0", "max_mcast_grp": "8192", "max_mcast_qp_attach": "56",
     "max_total_mcast_qp_attach": "458752", "max_ah": "32767", "max_fmr": "0", "max_srq": "917503",
     "max_srq_wr": "1048576", "max_srq_sge": "27", "max_pkeys": "64", "local_ca_ack_delay": "15", "max_wq_type_rq": "0",
-    "max_tso": "0", "device_cap_flags_ex": "0x1223C76",
+    "max_tso": "0", "device_cap_flags_ex": "0x1C001223C76",
 }
 # rxe_init_port_param(), rxe_query_port().
 PORT = {
