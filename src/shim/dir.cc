@@ -235,9 +235,14 @@ int ScandirAt(int dir, const char* path, struct dirent*** out, DirFilter filter,
     if (filter != nullptr && filter(entry) == 0) continue;
     if (count == room) {
       room = room == 0 ? 32 : room * 2;
-      auto** grown = static_cast<struct dirent**>(realloc(list, room * sizeof(*list)));
+      // Not realloc(): this library's own calls of it would miss a malloc library that was preloaded before it.
+      auto** grown = static_cast<struct dirent**>(malloc(room * sizeof(*list)));
       if (grown == nullptr) error = ENOMEM;
-      if (grown != nullptr) list = grown;
+      if (grown != nullptr && count > 0) memcpy(grown, list, count * sizeof(*list));
+      if (grown != nullptr) {
+        free(list);
+        list = grown;
+      }
     }
     const size_t size = offsetof(struct dirent, d_name) + strlen(entry->d_name) + 1;
     auto* copy =
