@@ -48,7 +48,7 @@ enum class Op : uint32_t {
                //   memory into the host memory (kHostMemory). -> value0 offset there; -EOPNOTSUPP switched off, -EBUSY
                //   a region reaches some of them by system call, -ENOSPC
   kHostUnmapped,  // file 0; arg0 address, arg1 length: pages of the host memory that were mapped there are not any more
-  kExit,       // file 0; this thread leaves: its server thread ends, the slot is free
+  kExit,          // file 0; this thread leaves: its server thread ends, the slot is free
 
   // Machine to program, while a call is in progress:
   kDone =

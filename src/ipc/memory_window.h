@@ -13,9 +13,11 @@ constexpr uint32_t kArenaMemory = 0;
 constexpr uint32_t kHostMemory = 1;
 constexpr uint32_t kMaxMemories = 256;
 constexpr uint64_t kMemoryWindow = uint64_t{1} << 30;
-constexpr uint32_t kMaxMemoryWindows = 256;  // per memory: 256 GiB
+constexpr uint32_t kMaxMemoryWindows = 256;        // per memory: 256 GiB
 constexpr uint32_t kHostMemoryWindows = 1u << 16;  // of the host memory, whose offsets are many and sparse: 64 TiB
 
-constexpr uint32_t MaxWindows(uint32_t memory) { return memory == kHostMemory ? kHostMemoryWindows : kMaxMemoryWindows; }
+constexpr uint32_t MaxWindows(uint32_t memory) {
+  return memory == kHostMemory ? kHostMemoryWindows : kMaxMemoryWindows;
+}
 
 }  // namespace causeway::ipc

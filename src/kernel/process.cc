@@ -68,7 +68,9 @@ struct HostSystem {
   }
 };
 
-UniqueFd OpenMaps(pid_t pid) { return UniqueFd(::open(fmt::format("/proc/{}/maps", pid).c_str(), O_RDONLY | O_CLOEXEC)); }
+UniqueFd OpenMaps(pid_t pid) {
+  return UniqueFd(::open(fmt::format("/proc/{}/maps", pid).c_str(), O_RDONLY | O_CLOEXEC));
+}
 
 bool IsOf(const uapi::Vma& vma, HostFile file) {
   return file.inode != 0 && vma.shared && vma.inode == file.inode &&

@@ -105,8 +105,8 @@ TEST_F(HostMemoryTest, PagesGoWhenNeitherMappingNorRegionHoldsThem) {
 }
 
 TEST_F(HostMemoryTest, ARegionReachedBySystemCallHoldsItsPagesWhereTheyAre) {
-  char* const own = static_cast<char*>(
-      ::mmap(nullptr, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  char* const own =
+      static_cast<char*>(::mmap(nullptr, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   const auto address = reinterpret_cast<uint64_t>(own);
   const uint32_t mr = Register(own + 4096, 4096);
   EXPECT_EQ(nics_->HostRegions().at(0).shared_bytes, 0u);

@@ -110,8 +110,8 @@ void* HostRemap(void* address, size_t length, size_t new_length, int flags, void
       return MAP_FAILED;
     }
   }
-  void* const to = real.mmap(fixed ? new_address : nullptr, new_bytes, prot, fixed ? kPrivate | MAP_FIXED : kPrivate,
-                             -1, 0);
+  void* const to =
+      real.mmap(fixed ? new_address : nullptr, new_bytes, prot, fixed ? kPrivate | MAP_FIXED : kPrivate, -1, 0);
   if (to == MAP_FAILED) return MAP_FAILED;
   const auto target = reinterpret_cast<uintptr_t>(to);
   // Mapping by mapping: a move cannot span several. The list is read anew after each, as each changes it.

@@ -403,8 +403,7 @@ void WidenHostBounds(uintptr_t start, uintptr_t end) {
 
 bool IsHostVma(const uapi::Vma& vma) {
   const uint64_t inode = file_inode.load(std::memory_order_acquire);
-  return inode != 0 && vma.shared && vma.inode == inode &&
-         gnu_dev_makedev(vma.dev_major, vma.dev_minor) == file_device;
+  return inode != 0 && vma.shared && vma.inode == inode && gnu_dev_makedev(vma.dev_major, vma.dev_minor) == file_device;
 }
 
 void ShareForWrite(const void* buffer, size_t size) {
@@ -474,16 +473,16 @@ void HostUnmapped(uintptr_t address, size_t length) {
 
 namespace {
 
-uint64_t fork_signals;          // host_lock
-int fork_memory = -1;           // the host memory, for the child to read from
-int fork_pipe[2] = {-1, -1};    // closed by the child when it has its pages
+uint64_t fork_signals;        // host_lock
+int fork_memory = -1;         // the host memory, for the child to read from
+int fork_pipe[2] = {-1, -1};  // closed by the child when it has its pages
 thread_local bool is_vfork;
 
 // A copy of [vma.start, vma.end) in private memory, in its place.
 void MakePrivate(const uapi::Vma& vma) {
   const uint64_t length = vma.end - vma.start;
-  const long copy = Raw(SYS_mmap, nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                        -1, 0);
+  const long copy =
+      Raw(SYS_mmap, nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (copy < 0) {
     // Copy on write at least: the parent's pages are safe from the child.
     (void)Raw(SYS_mmap, vma.start, length, ProtOf(vma), MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fork_memory,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ordinary memory that this program registers is moved into pages that the machine's processes share (ipc::kHostMemory),
-// so that RDMA to and from it is a memcpy. The bytes, the addresses and what the program can do with them stay as they
-// are; docs/architecture.md, "Host memory", has the cases.
+// Ordinary memory that this program registers is moved into pages that the machine's processes share
+// (ipc::kHostMemory), so that RDMA to and from it is a memcpy. The bytes, the addresses and what the program can do
+// with them stay as they are; docs/architecture.md, "Host memory", has the cases.
 //
 //   REG_MR seen in write() or ioctl() -> pages of the region that are private anonymous memory:
 //     one thread:      copy to the host memory, map that over them

@@ -84,11 +84,13 @@ long Syscall(long number, long a, long b, long c, long d, long e, long f) {
           MapFile(As<void*>(a), As<size_t>(b), As<int>(c), As<int>(d), static_cast<int>(e), f)));
     case SYS_madvise:
       return AnyHostShared() || c == MADV_DONTFORK ? HostMadvise(As<void*>(a), As<size_t>(b), As<int>(c)) : forward();
-    case SYS_munmap: return MattersToMappings(As<void*>(a), As<size_t>(b)) ? Unmap(As<void*>(a), As<size_t>(b)) : forward();
+    case SYS_munmap:
+      return MattersToMappings(As<void*>(a), As<size_t>(b)) ? Unmap(As<void*>(a), As<size_t>(b)) : forward();
     case SYS_mremap:
-      return MattersToMappings(As<void*>(a), As<size_t>(b)) ? static_cast<long>(reinterpret_cast<intptr_t>(
-                                Remap(As<void*>(a), As<size_t>(b), As<size_t>(c), As<int>(d), As<void*>(e))))
-                          : forward();
+      return MattersToMappings(As<void*>(a), As<size_t>(b))
+                 ? static_cast<long>(reinterpret_cast<intptr_t>(
+                       Remap(As<void*>(a), As<size_t>(b), As<size_t>(c), As<int>(d), As<void*>(e))))
+                 : forward();
     case SYS_dup: return Dup(fd);
     case SYS_dup2: return Dup2(fd, As<int>(b));
     case SYS_dup3: return Dup3(fd, As<int>(b), As<int>(c));

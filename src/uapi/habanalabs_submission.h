@@ -119,7 +119,12 @@ constexpr uint32_t kHlCsForceRestore = 0x1, kHlCsSignal = 0x2, kHlCsWait = 0x4, 
                    kHlCsReserveSignals = 0x1000, kHlCsUnreserveSignals = 0x2000, kHlCsEngineCoreCommand = 0x4000,
                    kHlCsFlushPciHbwWrites = 0x8000, kHlCsEnginesCommand = 0x10000;
 constexpr uint32_t kHlMaxJobsPerCs = 512;
-enum HlEngineCommand : uint32_t { kHlEngineCoreHalt = 1, kHlEngineCoreRun = 2, kHlEngineStall = 3, kHlEngineResume = 4 };
+enum HlEngineCommand : uint32_t {
+  kHlEngineCoreHalt = 1,
+  kHlEngineCoreRun = 2,
+  kHlEngineStall = 3,
+  kHlEngineResume = 4
+};
 constexpr uint32_t kHlEngineCommandMax = 5;
 
 // --- WAIT_CS ------------------------------------------------------------------------------------------------------

@@ -18,12 +18,15 @@ TEST(ParseMapsLine, Table) {
     bool good;
     Vma want;
   } const cases[] = {
-      {"7f0000000000-7f0000021000 rw-p 00000000 00:00 0 ", true, {0x7f0000000000, 0x7f0000021000, 0, 0, 0, 0, true, true,
-       false, false}},
-      {"55d000000000-55d000001000 r-xs 0001f000 fd:1a 131077    /memfd:x (deleted)", true, {0x55d000000000, 0x55d000001000,
-       0x1f000, 131077, 0xfd, 0x1a, true, false, true, true}},
-      {"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]", true, {0xffffffffff600000,
-       0xffffffffff601000, 0, 0, 0, 0, false, false, true, false}},
+      {"7f0000000000-7f0000021000 rw-p 00000000 00:00 0 ",
+       true,
+       {0x7f0000000000, 0x7f0000021000, 0, 0, 0, 0, true, true, false, false}},
+      {"55d000000000-55d000001000 r-xs 0001f000 fd:1a 131077    /memfd:x (deleted)",
+       true,
+       {0x55d000000000, 0x55d000001000, 0x1f000, 131077, 0xfd, 0x1a, true, false, true, true}},
+      {"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]",
+       true,
+       {0xffffffffff600000, 0xffffffffff601000, 0, 0, 0, 0, false, false, true, false}},
       {"Rss:                   4 kB", false, {}},
       {"7f0000000000-7f0000000000 rw-p 00000000 00:00 0", false, {}},
       {"7f0000000000-7f0000021000 rw", false, {}},

@@ -35,9 +35,9 @@ static const char* expected;
 static struct nic nic[2];
 static struct ibv_qp* qp[2];
 
-#define CHECK(condition)                                               \
-  do {                                                                 \
-    if (!(condition)) FailText("check", __func__, #condition, NULL);   \
+#define CHECK(condition)                                             \
+  do {                                                               \
+    if (!(condition)) FailText("check", __func__, #condition, NULL); \
   } while (0)
 
 // Is the page at `address` one of the machine's host memory?
@@ -488,7 +488,8 @@ static void* AddByCpu(void* argument) {
 static void Atomics(void) {
   _Atomic uint64_t* word = (void*)Anonymous(kPage);
   uint64_t* result = malloc(8);
-  const int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC;
+  const int access =
+      IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC;
   struct ibv_mr* mr = ibv_reg_mr(nic[1].pd, word, kPage, access);
   struct ibv_mr* local = NicRegister(&nic[0], result, 8);
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTS, .qp_access_flags = access};
@@ -544,9 +545,9 @@ int main(int argc, char** argv) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } cases[] = {{"partial", Partial}, {"mixed", Mixed}, {"threads", Threads}, {"fork", Fork},     {"dontneed", DontNeed},
-               {"move", Move},       {"churn", Churn}, {"unmap", Unmap},     {"atomics", Atomics}, {"large", Large},
-               {"hold", Hold},       {"forbidden", Forbidden}};
+  } cases[] = {{"partial", Partial},   {"mixed", Mixed}, {"threads", Threads}, {"fork", Fork},
+               {"dontneed", DontNeed}, {"move", Move},   {"churn", Churn},     {"unmap", Unmap},
+               {"atomics", Atomics},   {"large", Large}, {"hold", Hold},       {"forbidden", Forbidden}};
   expected = argc > 2 ? argv[2] : NULL;
   Connect();
   if (argc > 1 && strcmp(argv[1], "exec") == 0) Exec(argv);

@@ -83,8 +83,7 @@ DmaOutcome DmaMover::Copy(std::unique_lock<std::mutex>& lock, uint64_t source, u
     const Run to = fabric_.FindAndKeep(target, from.len, false);
     if (!IsMemory(to)) return {DmaOutcome::Kind::kFault, target, true};
     uint64_t len = to.len;
-    const bool bounce =
-        swap != DmaSwap::kNone || (from.kind == Run::Kind::kHost && to.kind == Run::Kind::kHost);
+    const bool bounce = swap != DmaSwap::kNone || (from.kind == Run::Kind::kHost && to.kind == Run::Kind::kHost);
     if (bounce) {
       // Swapping works on whole units, so a piece ends on one unless a mapping does not.
       len = std::min(len, kBounceBytes);

@@ -7,8 +7,10 @@ namespace {
 std::vector<QmanSpec> GaudiQmans() {
   std::vector<QmanSpec> qmans;
   const auto add = [&](uint32_t base, uint32_t engine, EngineKind kind, uint32_t queue) {
-    qmans.push_back(
-        {.base = base, .engine_id = static_cast<uint16_t>(engine), .kind = kind, .first_queue = static_cast<uint16_t>(queue)});
+    qmans.push_back({.base = base,
+                     .engine_id = static_cast<uint16_t>(engine),
+                     .kind = kind,
+                     .first_queue = static_cast<uint16_t>(queue)});
   };
   for (uint32_t dma = 0; dma < 8; ++dma) {
     // Queue 8 is the management processor's.
@@ -27,8 +29,10 @@ std::vector<QmanSpec> Gaudi2Qmans() {
   std::vector<QmanSpec> qmans;
   uint32_t queue = 0;
   const auto add = [&](uint32_t base, uint32_t engine, EngineKind kind) {
-    qmans.push_back(
-        {.base = base, .engine_id = static_cast<uint16_t>(engine), .kind = kind, .first_queue = static_cast<uint16_t>(queue)});
+    qmans.push_back({.base = base,
+                     .engine_id = static_cast<uint16_t>(engine),
+                     .kind = kind,
+                     .first_queue = static_cast<uint16_t>(queue)});
     queue += 4;
   };
   add(0x4C8A000, 45, EngineKind::kPciDma);

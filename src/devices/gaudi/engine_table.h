@@ -13,8 +13,8 @@ namespace causeway::gaudi {
 enum class EngineKind : uint8_t { kPciDma, kDma, kMme, kTpc, kNic, kRotator };
 
 struct QmanSpec {
-  uint32_t base = 0;         // of the QMAN's registers, from CFG_BASE
-  uint16_t engine_id = 0;    // bit of INFO HW_IDLE's mask
+  uint32_t base = 0;       // of the QMAN's registers, from CFG_BASE
+  uint16_t engine_id = 0;  // bit of INFO HW_IDLE's mask
   EngineKind kind = EngineKind::kDma;
   uint16_t first_queue = 0;  // queue id of stream 0
   bool has_dma() const { return kind == EngineKind::kPciDma || kind == EngineKind::kDma; }

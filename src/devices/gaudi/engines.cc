@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t kQuantum = 512;     // packets of one CP before another's turn
 constexpr uint32_t kStoreBatch = 256;  // sync manager's stores between two looks at the CPs
 constexpr uint32_t kPage = 4096;
-constexpr size_t kMaxEvents = 64;      // not delivered yet; further ones are lost, as in a full event queue
+constexpr size_t kMaxEvents = 64;  // not delivered yet; further ones are lost, as in a full event queue
 
 uint64_t NowNs() {
   timespec now{};
@@ -46,8 +46,7 @@ class Engines::DriverLock {
   std::unique_lock<std::mutex> lock_;
 };
 
-Engines::Engines(Asic asic, Fabric& fabric, ipc::MemoryTable& memories, uint32_t storage,
-                 uint64_t storage_offset)
+Engines::Engines(Asic asic, Fabric& fabric, ipc::MemoryTable& memories, uint32_t storage, uint64_t storage_offset)
     : asic_(asic),
       fabric_(fabric),
       memories_(memories),
@@ -226,12 +225,8 @@ void Engines::StoreRegister(uint32_t offset, uint32_t value, Origin origin) {
         Wake();
       }
       return;
-    case Block::kMsi:
-      interrupts_.push_back(0);
-      return Wake();
-    case Block::kMsix:
-      interrupts_.push_back(value);
-      return Wake();
+    case Block::kMsi: interrupts_.push_back(0); return Wake();
+    case Block::kMsix: interrupts_.push_back(value); return Wake();
     case Block::kDbi:
       if (offset == kGaudi2DbiMsixDoorbell) {
         interrupts_.push_back(value);
@@ -289,9 +284,7 @@ void Engines::SetDmaBases(uint32_t qman, uint64_t source, uint64_t target, uint3
 void Engines::ReadDmaShapes(uint32_t qman, DmaShape* source, DmaShape* target) {
   const DmaRegisters& r = DmaRegistersOf(asic_);
   const uint32_t base = DmaBase(qman);
-  const auto quad = [&](uint32_t lo, uint32_t hi) {
-    return uint64_t{Storage(base + hi)} << 32 | Storage(base + lo);
-  };
+  const auto quad = [&](uint32_t lo, uint32_t hi) { return uint64_t{Storage(base + hi)} << 32 | Storage(base + lo); };
   source->base = quad(r.src_base_lo, r.src_base_hi);
   target->base = quad(r.dst_base_lo, r.dst_base_hi);
   source->bytes = Storage(base + r.src_tsize0);

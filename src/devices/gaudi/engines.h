@@ -40,14 +40,14 @@ struct EngineEvent {
     kRefusedStore,     // a program's store to a register that is not its (range registers); dropped
   };
   Kind kind;
-  uint16_t engine_id;   // bit of INFO HW_IDLE's mask; 0xffff: no engine, a sync manager
-  uint32_t qman;        // index in QmansOf()
-  uint32_t cp;          // 0..3 streams, 4 the lower one
-  uint64_t address;     // device address; kRefusedStore: of the register
+  uint16_t engine_id;  // bit of INFO HW_IDLE's mask; 0xffff: no engine, a sync manager
+  uint32_t qman;       // index in QmansOf()
+  uint32_t cp;         // 0..3 streams, 4 the lower one
+  uint64_t address;    // device address; kRefusedStore: of the register
   bool write;
   uint64_t cb_address;  // buffer the stream was executing, and its size
   uint32_t cb_size;
-  uint32_t value;       // the opcode
+  uint32_t value;  // the opcode
 };
 
 // The driver's interrupt handlers. Called on the engines' thread without locks held.
@@ -150,7 +150,7 @@ class Engines {
   std::vector<Page> pages_;  // by offset / 4096
   std::vector<std::unique_ptr<Qman>> qmans_;
   std::vector<SyncManager> sync_managers_;
-  std::deque<uint32_t> ready_;        // qman * 8 + cp
+  std::deque<uint32_t> ready_;  // qman * 8 + cp
   std::vector<bool> is_ready_;
   std::deque<uint32_t> commits_;      // qmans whose DMA core has a descriptor to carry out
   std::vector<uint32_t> interrupts_;  // not delivered yet

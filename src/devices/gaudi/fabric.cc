@@ -37,7 +37,13 @@ void Fabric::SetCoherent(uint32_t memory, uint64_t dma_base, uint64_t size) {
 Run Fabric::InMemory(uint32_t memory, uint64_t offset, uint64_t len) const {
   std::byte* const bytes = memories_.At(memory, offset, &len);
   if (bytes == nullptr) return {};
-  return {.kind = Run::Kind::kBytes, .bytes = bytes, .host = nullptr, .offset = 0, .len = len, .is_host_memory = false, .keep = {}};
+  return {.kind = Run::Kind::kBytes,
+          .bytes = bytes,
+          .host = nullptr,
+          .offset = 0,
+          .len = len,
+          .is_host_memory = false,
+          .keep = {}};
 }
 
 const Mmu::Translation* Fabric::Translate(uint64_t address) {

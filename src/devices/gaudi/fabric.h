@@ -4,7 +4,8 @@
 // trusted accesses may use).
 //
 //   address --> fixed regions: CFG, SRAM, HBM
-//           \-> MMU: HBM pages, host pages          trusted --> host memory at its DMA address (the driver's coherent memory)
+//           \-> MMU: HBM pages, host pages          trusted --> host memory at its DMA address (the driver's coherent
+//           memory)
 //
 // Bytes from and to host memory are counted for the bus. Runs on: the engines' thread; Find() with its lock.
 #pragma once

@@ -76,8 +76,8 @@ Result<std::unique_ptr<Board>> Board::Create(const BoardSpec& spec, const pci::F
          memories.Create(function.name() + "-sram", AlignUp(map.sram_size, kMiB) + map.cfg_size));
   std::unique_ptr<Board> board(new Board(spec, function, memories, hbm, sram_and_cfg));
   // The engines' bytes from and to host memory, for the links; the bus outlives the device.
-  bus.AddLiveTraffic([traffic = board->fabric_.shared_traffic(), &bus, &function](
-                         const std::function<void(pci::RouteId, uint64_t, uint64_t)>& add) {
+  bus.AddLiveTraffic([traffic = board->fabric_.shared_traffic(), &bus,
+                      &function](const std::function<void(pci::RouteId, uint64_t, uint64_t)>& add) {
     const uint64_t read = traffic->read.load(std::memory_order_relaxed);
     const uint64_t written = traffic->written.load(std::memory_order_relaxed);
     if (read != 0 || written != 0) add(bus.RouteTo(function, nullptr), read, written);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device model of a Gaudi or Gaudi2 board: its HBM behind BAR4, its engines (engines.h) with the MMU and the address
-// space they work in, and what its management processor (CPU-CP) answers. It knows no kernel, no process and no ioctl.
+// The device model of a Gaudi or Gaudi2 board: its HBM behind BAR4, its engines (engines.h) with the MMU and the
+// address space they work in, and what its management processor (CPU-CP) answers. It knows no kernel, no process and no
+// ioctl.
 //
 //   bus address of BAR4 ---> HBM byte 0 of a sparse memory object (ipc/memory_table.h): what is never touched costs
 //   nothing

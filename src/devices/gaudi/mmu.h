@@ -34,8 +34,8 @@ class HostRegion {
 class Mmu {
  public:
   struct Translation {
-    uint64_t start = 0;  // first virtual address that continues linearly up to ...
-    uint64_t size = 0;   // ... this many bytes; 0: not mapped
+    uint64_t start = 0;                // first virtual address that continues linearly up to ...
+    uint64_t size = 0;                 // ... this many bytes; 0: not mapped
     std::shared_ptr<HostRegion> host;  // null: device memory
     uint64_t target = 0;               // offset of `start` in the region, or physical device address
   };

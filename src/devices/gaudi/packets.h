@@ -23,9 +23,9 @@ enum class Opcode : uint8_t {
   kStop = 0xB,
   kArbPoint = 0xC,
   kWait = 0xD,
-  kCbList = 0xE,            // Gaudi2
+  kCbList = 0xE,  // Gaudi2
   kLoadAndExe = 0xF,
-  kWriteArcStream = 0x10,   // Gaudi2, as the ones below
+  kWriteArcStream = 0x10,  // Gaudi2, as the ones below
   kLastReadFromArc = 0x11,
   kWreg64Short = 0x12,
   kWreg64Long = 0x13,
@@ -71,7 +71,7 @@ constexpr uint32_t ArbPriorityOf(Asic asic, uint32_t word0) { return word0 & (as
 constexpr uint32_t kArbRelease = 1u << 31;
 
 // LOAD_AND_EXE word 0.
-constexpr uint32_t kLoadDstScalars = 1u << 0;  // else predicates
+constexpr uint32_t kLoadDstScalars = 1u << 0;     // else predicates
 constexpr uint32_t kLoadPredicateBits = 1u << 1;  // Gaudi2 pmap: one bit each, else one 32-bit word each
 constexpr uint32_t kLoadLoad = 1u << 8;
 constexpr uint32_t kLoadExecute = 1u << 9;
@@ -82,7 +82,7 @@ constexpr uint32_t kGaudiDmaCompletion = 1u << 0, kGaudiDmaTranspose = 1u << 1, 
                    kGaudiDmaMemset = 1u << 4;
 constexpr uint32_t kGaudi2DmaCompletion = 1u << 0, kGaudi2DmaMemset = 1u << 4;
 constexpr uint32_t Gaudi2DmaEndianOf(uint32_t ctl) { return (ctl >> 1) & 3; }  // 0 none, 1: 16 bits, 2: 32, 3: 64
-constexpr uint64_t kGaudiDmaAddressMask = 0x00ffffffffffffff;  // bits 63:56 of dst are a context id
+constexpr uint64_t kGaudiDmaAddressMask = 0x00ffffffffffffff;                  // bits 63:56 of dst are a context id
 
 // WREG_64: pair of registers = base register + offset.
 constexpr uint32_t Wreg64BaseOf(uint32_t ctl) { return (ctl >> 5) & 0xf; }

@@ -10,9 +10,9 @@
 namespace causeway::gaudi {
 namespace {
 
-constexpr size_t kAhead = 4096;           // bytes of commands read at once
+constexpr size_t kAhead = 4096;  // bytes of commands read at once
 constexpr uint64_t kLow = 0xffffffff;
-constexpr uint32_t kFenceMax = 0xff;      // what a fence packet can wait for
+constexpr uint32_t kFenceMax = 0xff;  // what a fence packet can wait for
 constexpr uint32_t kMaxPqSizeLog2 = 20;
 
 // struct hl_bd.

@@ -9,8 +9,8 @@
 namespace causeway::gaudi {
 namespace {
 
-constexpr size_t kMaxNesting = 64;         // CB_LIST and CP_DMA on one CP
-constexpr size_t kLowerQueueDepth = 16;    // CP_DMAs under way; a further one waits
+constexpr size_t kMaxNesting = 64;       // CB_LIST and CP_DMA on one CP
+constexpr size_t kLowerQueueDepth = 16;  // CP_DMAs under way; a further one waits
 
 uint32_t Word(const std::byte* packet, uint32_t n) {
   uint32_t word = 0;

@@ -9,10 +9,10 @@
 
 namespace causeway::gaudi {
 
-constexpr uint32_t kStreams = 4;    // upper command processors of a queue manager
-constexpr uint32_t kLowerCp = 4;    // index of the lower one, which CP_DMA feeds
+constexpr uint32_t kStreams = 4;  // upper command processors of a queue manager
+constexpr uint32_t kLowerCp = 4;  // index of the lower one, which CP_DMA feeds
 constexpr uint32_t kCps = 5;
-constexpr uint32_t kFences = 4;     // counters per command processor
+constexpr uint32_t kFences = 4;  // counters per command processor
 constexpr uint32_t kMsgBases = 4;
 
 // Registers of one queue manager, from its block's base. _n arrays have a 4-byte stride, one per stream (or CP).
@@ -163,9 +163,9 @@ constexpr uint32_t kSmCqLbwAddrLo = 0x550, kSmCqLbwAddrHi = 0x650, kSmCqLbwData 
 constexpr uint32_t kGaudi2DriverSobs = 85, kGaudi2DriverMonitors = 125, kGaudi2DriverCqs = 2;
 
 // Doorbells that raise an interrupt.
-constexpr uint32_t kGaudiMsiRequest = 0xC13000;           // PCIE_MSI_INTR_0; one MSI is used
-constexpr uint32_t kGaudi2MsixDoorbell = 0x4C17000;       // PCIE_MSIX: data = vector
-constexpr uint32_t kGaudi2DbiMsixDoorbell = 0x4C02948;    // PCIE_DBI MSIX_DOORBELL_OFF
+constexpr uint32_t kGaudiMsiRequest = 0xC13000;                 // PCIE_MSI_INTR_0; one MSI is used
+constexpr uint32_t kGaudi2MsixDoorbell = 0x4C17000;             // PCIE_MSIX: data = vector
+constexpr uint32_t kGaudi2DbiMsixDoorbell = 0x4C02948;          // PCIE_DBI MSIX_DOORBELL_OFF
 constexpr uint64_t kGaudi2MsixDoorbellVa = 0xFFF077FFFFFF0000;  // page of the host range that means the doorbell
 
 // Host memory as engines address it when no MMU translates: DMA address + this.

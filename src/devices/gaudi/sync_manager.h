@@ -21,7 +21,7 @@ namespace causeway::gaudi {
 struct SmStore {
   uint64_t address = 0;
   uint64_t value = 0;
-  uint8_t bytes = 4;         // 4, or 8: a counter in host memory
+  uint8_t bytes = 4;              // 4, or 8: a counter in host memory
   bool completion_queue = false;  // to the completion queue's memory, else a payload or LBW message
   bool driver_queue = false;      // ... of a queue that the driver keeps for itself: its address is not translated
 };

@@ -118,7 +118,8 @@ std::vector<std::pair<uint64_t, uint64_t>> HostRegions::Offsets(uint32_t mm) con
   std::vector<std::pair<uint64_t, uint64_t>> offsets;
   Visit(mm, 0, ~uint64_t{0}, [&](uint32_t, const Segment& segment) {
     const uint64_t address = LoadAddress(segment);
-    if (address != kByCall) offsets.emplace_back(AlignDown(address, kPageSize), AlignUp(address + segment.len, kPageSize));
+    if (address != kByCall)
+      offsets.emplace_back(AlignDown(address, kPageSize), AlignUp(address + segment.len, kPageSize));
   });
   return offsets;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory regions of programs' ordinary memory: which parts the data path reaches through the host memory
-// (ipc::kHostMemory) and which by system call. A part can fall back to system calls at any time (its pages are unmapped,
-// its process ends); it never goes the other way while the region lives.
+// (ipc::kHostMemory) and which by system call. A part can fall back to system calls at any time (its pages are
+// unmapped, its process ends); it never goes the other way while the region lives.
 //
 // Runs on: any machine thread.
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that the driver shares with its device: queues, completion rings, command buffers (dma_alloc_coherent()). Pieces
-// of one sparse memory object, so that programs can map some of them. Thread safe.
+// Memory that the driver shares with its device: queues, completion rings, command buffers (dma_alloc_coherent()).
+// Pieces of one sparse memory object, so that programs can map some of them. Thread safe.
 #pragma once
 
 #include <cstddef>
@@ -54,8 +54,8 @@ class CoherentMemory {
 
     std::byte* bytes() const { return bytes_; }
     uint64_t size() const { return size_; }
-    uint64_t offset() const { return offset_; }  // in the memory object
-    uint32_t memory() const { return owner_->memory(); }         // the object
+    uint64_t offset() const { return offset_; }           // in the memory object
+    uint32_t memory() const { return owner_->memory(); }  // the object
     uint64_t dma_address() const { return kDmaBase + offset_; }
 
    private:
@@ -70,7 +70,8 @@ class CoherentMemory {
   static Result<uint32_t> CreateObject(ipc::MemoryTable& memories, const std::string& name) {
     return memories.Create(name, kBytes);
   }
-  CoherentMemory(ipc::MemoryTable& memories, uint32_t memory) : memories_(memories), memory_(memory), free_(0, kBytes) {}
+  CoherentMemory(ipc::MemoryTable& memories, uint32_t memory)
+      : memories_(memories), memory_(memory), free_(0, kBytes) {}
 
   // Zeroed, whole pages. errors: ENOMEM.
   Result<Piece> Allocate(uint64_t size);

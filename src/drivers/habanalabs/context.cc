@@ -12,9 +12,9 @@
 namespace causeway::habanalabs {
 namespace {
 
-constexpr uint64_t kHugePageSize = uint64_t{2} << 20;     // pmmu_huge.page_size
-constexpr uint64_t kInternalCbPool = uint64_t{2} << 20;   // HOST_SPACE_INTERNAL_CB_SZ
-constexpr uint64_t kCbVaPool = uint64_t{4} << 30;         // CB_VA_POOL_SIZE, Gaudi2
+constexpr uint64_t kHugePageSize = uint64_t{2} << 20;    // pmmu_huge.page_size
+constexpr uint64_t kInternalCbPool = uint64_t{2} << 20;  // HOST_SPACE_INTERNAL_CB_SZ
+constexpr uint64_t kCbVaPool = uint64_t{4} << 30;        // CB_VA_POOL_SIZE, Gaudi2
 
 // Pages of a program, reached through its address space.
 class ProgramPages : public gaudi::HostRegion {

@@ -88,7 +88,7 @@ class HlCtx : public RefCounted {
   VaRange host_;
   VaRange dram_;
   std::map<uint64_t, Mapping> mappings_;  // by the address given out
-  std::mutex pool_mutex_;  // guards what follows
+  std::mutex pool_mutex_;                 // guards what follows
   RangeAllocator cb_va_;
   CoherentMemory::Piece internal_cbs_;
   uint64_t internal_cb_va_ = 0;

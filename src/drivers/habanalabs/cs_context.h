@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What command submission keeps per context and per submission: struct hl_fence, hl_cs_compl, hl_cs_encaps_sig_handle,
-// hl_cs_outcome_store, and the submission part of struct hl_ctx. All of it is guarded by the device's Submission::mutex_.
+// hl_cs_outcome_store, and the submission part of struct hl_ctx. All of it is guarded by the device's
+// Submission::mutex_.
 #pragma once
 
 #include <array>
@@ -49,7 +50,7 @@ struct Fence {
   uint64_t seq = 0;
   CsType type = CsType::kDefault;
   bool done = false;
-  int error = 0;         // positive errno
+  int error = 0;          // positive errno
   int64_t timestamp = 0;  // ktime, ns; 0: the submission did not ask
   uint8_t stream_masters = 0;
   HwSob* sob = nullptr;

@@ -17,7 +17,7 @@ constexpr uint32_t kTypeMask = uapi::kHlCsSignal | uapi::kHlCsWait | uapi::kHlCs
                                uapi::kHlCsReserveSignals | uapi::kHlCsUnreserveSignals | uapi::kHlCsEngineCoreCommand |
                                uapi::kHlCsEnginesCommand | uapi::kHlCsFlushPciHbwWrites;
 constexpr uint32_t kMiscTypeMask = kTypeMask & ~(uapi::kHlCsEnginesCommand | uapi::kHlCsFlushPciHbwWrites);
-constexpr uint32_t kEngineCores = 69;   // Gaudi2: ARCs
+constexpr uint32_t kEngineCores = 69;    // Gaudi2: ARCs
 constexpr uint32_t kGaudi2Engines = 79;  // GAUDI2_ENGINE_ID_SIZE
 
 CsType TypeOf(uint32_t flags, Flavour flavour) {
@@ -201,7 +201,8 @@ Status CsCall::Default(uint64_t chunks_address, uint32_t count, uint32_t flags, 
   bool internal_only = true;
   cs->jobs.reserve(chunks.size());
   for (const uapi::hl_cs_chunk& chunk : chunks) {
-    if (const Status valid = ValidateQueue(chunk); !valid) return Drop(&CsCounters::validation_drop_cnt, Err(valid.error()));
+    if (const Status valid = ValidateQueue(chunk); !valid)
+      return Drop(&CsCounters::validation_drop_cnt, Err(valid.error()));
     const QueueProperties& queue = submission_.queues()[chunk.queue_index];
     Job job;
     job.queue = chunk.queue_index;
@@ -337,8 +338,8 @@ Status CsIoctl(HlFile& file, kernel::Task& task, uapi::hl_cs_args& args) {
     CW_CHECK(call.SanityChecks(args));
     CW_CHECK(call.ContextSwitch(args, &answer.seq));
     type = TypeOf(in.cs_flags, file.device().properties().flavour);
-    const uint64_t timeout_ns = (in.cs_flags & uapi::kHlCsCustomTimeout) != 0 ? uint64_t{in.timeout} * 1'000'000'000
-                                                                              : submission.timeout_ns();
+    const uint64_t timeout_ns =
+        (in.cs_flags & uapi::kHlCsCustomTimeout) != 0 ? uint64_t{in.timeout} * 1'000'000'000 : submission.timeout_ns();
     const bool staged_more = (in.cs_flags & uapi::kHlCsStaged) != 0 && (in.cs_flags & uapi::kHlCsStagedFirst) == 0;
     switch (type) {
       case CsType::kSignal:
@@ -346,7 +347,8 @@ Status CsIoctl(HlFile& file, kernel::Task& task, uapi::hl_cs_args& args) {
       case CsType::kCollectiveWait:
         return call.SignalWait(type, in.chunks_execute, in.num_chunks_execute, in.cs_flags, timeout_ns, &answer);
       case CsType::kReserveSignals: {
-        CW_TRY(answer.reservation, submission.ReserveSignals(file.ctx(), in.encaps_signals.q_idx, in.encaps_signals.count));
+        CW_TRY(answer.reservation,
+               submission.ReserveSignals(file.ctx(), in.encaps_signals.q_idx, in.encaps_signals.count));
         return {};
       }
       case CsType::kUnreserveSignals: return submission.UnreserveSignals(file.ctx(), in.encaps_sig_handle_id);

@@ -10,8 +10,8 @@
 
 namespace causeway::habanalabs {
 
-// What a program's packets are allowed to be. errors: EPERM a packet that only the driver may use; EINVAL an unknown one,
-// or one that the buffer cuts short.
+// What a program's packets are allowed to be. errors: EPERM a packet that only the driver may use; EINVAL an unknown
+// one, or one that the buffer cuts short.
 Status ValidateCommands(std::span<const std::byte> commands);
 
 // Size of the driver's copy of `size` bytes with its two last packets, which must lie in one line of 128 bytes.

@@ -168,8 +168,7 @@ Result<Submission::Reservation> Submission::ReserveSignals(HlCtx& ctx, uint32_t 
   handle->sob = sob;
   handle->pre_sob_val = queue.next_sob_val - count;
   ctx.cs.handles.emplace(handle_id, handle);
-  return Reservation{
-      .handle_id = handle_id, .sob_address_offset = sob->address_offset, .count = queue.next_sob_val};
+  return Reservation{.handle_id = handle_id, .sob_address_offset = sob->address_offset, .count = queue.next_sob_val};
 }
 
 Status Submission::UnreserveSignals(HlCtx& ctx, uint32_t handle_id) {

@@ -44,9 +44,9 @@ Status Driver::AddDevice(const DeviceSpec& spec, const pci::Function& function) 
   uint32_t& index = spec.flavour == Flavour::kMisc ? next_misc_ : next_accel_;
   const NodeNames names = NamesOf(spec.flavour, index);
   // From here on tree nodes refer to the device, so it stays; one that could not be finished is disabled.
-  devices_.push_back(std::make_unique<HlDevice>(std::move(board),
-                                                MakeAsicProperties(asic, spec.flavour, spec.hbm_stacks), bus_,
-                                                refusals_, work_, memories_, coherent, names.node(), names.control_node()));
+  devices_.push_back(
+      std::make_unique<HlDevice>(std::move(board), MakeAsicProperties(asic, spec.flavour, spec.hbm_stacks), bus_,
+                                 refusals_, work_, memories_, coherent, names.node(), names.control_node()));
   HlDevice& device = *devices_.back();
   if (const Status added = AddToTree(names, function, device); !added) {
     device.set_status(uapi::kHlStatusMalfunction);

@@ -7,8 +7,8 @@
 
 #include "drivers/habanalabs/context.h"
 #include "drivers/habanalabs/device.h"
-#include "drivers/habanalabs/notifier.h"
 #include "drivers/habanalabs/memory_manager.h"
+#include "drivers/habanalabs/notifier.h"
 #include "kernel/task.h"
 
 namespace causeway::habanalabs {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The queues' memory, the registers that make the device use it, and how jobs are put on them. Sources: linux v6.12
-// gaudi/gaudi.c (gaudi_init_*_qman, gaudi_add_end_of_cb_packets), gaudi2/gaudi2.c (gaudi2_init_qman, gaudi2_pre_schedule_cs).
+// gaudi/gaudi.c (gaudi_init_*_qman, gaudi_add_end_of_cb_packets), gaudi2/gaudi2.c (gaudi2_init_qman,
+// gaudi2_pre_schedule_cs).
 #include <bit>
 #include <cstring>
 

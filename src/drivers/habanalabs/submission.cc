@@ -134,7 +134,8 @@ Status Submission::Schedule(const CsRef& cs) {
   if (cs->staged && !cs->staged_first) {
     // hl_staged_cs_find_first(), is_staged_cs_last_exists().
     const auto first = std::ranges::find_if(mirror_, [&](const CsRef& other) {
-      return other->staged && other->staged_first && other->staged_sequence == cs->staged_sequence && other->ctx == cs->ctx;
+      return other->staged && other->staged_first && other->staged_sequence == cs->staged_sequence &&
+             other->ctx == cs->ctx;
     });
     if (first == mirror_.end()) return Err(EINVAL);
     const bool ended = std::ranges::any_of(mirror_, [&](const CsRef& other) {

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Command submission of one device: its queues, the submissions under way, their completion and time-out. Parts of
-// struct hl_device (kernel_queues, completion_queue, cs_mirror_list), of common/hw_queue.c and common/command_submission.c.
+// struct hl_device (kernel_queues, completion_queue, cs_mirror_list), of common/hw_queue.c and
+// common/command_submission.c.
 //
 //   CS ioctl: Allocate() -> jobs -> Schedule(): PQ entries, doorbells ... engines ... interrupt -> Interrupt()
 //                                                                        -> jobs done -> Release(): fence, waiters
 //                                               timer thread -> time-out (TDR)
 //
 // Gaudi: a submission is done when its jobs on external queues are; each ends with a completion entry and an MSI, which
-// the driver appends to its copy of the command buffer. Gaudi2: every job bumps a SOB, a monitor counts to the number of
-// jobs and appends an entry to the sync manager's queue 0, which raises an interrupt.
+// the driver appends to its copy of the command buffer. Gaudi2: every job bumps a SOB, a monitor counts to the number
+// of jobs and appends an entry to the sync manager's queue 0, which raises an interrupt.
 //
-// Lock order: mutex_, then the engines' lock. No user memory is copied and no context is released with mutex_ held: what
-// was let go is kept in graveyard_ until it is dropped. Runs on: server threads, the engines' thread (Interrupt, Event),
-// the timer thread.
+// Lock order: mutex_, then the engines' lock. No user memory is copied and no context is released with mutex_ held:
+// what was let go is kept in graveyard_ until it is dropped. Runs on: server threads, the engines' thread (Interrupt,
+// Event), the timer thread.
 #pragma once
 
 #include <atomic>
@@ -41,8 +42,8 @@ struct Job {
   uint32_t queue = 0;
   uint64_t address = 0;  // of the commands, as the PQ entry says it
   uint32_t size = 0;
-  uint32_t user_size = 0;       // without what the driver appends
-  Ref<CommandBuffer> user_cb;   // external queues
+  uint32_t user_size = 0;      // without what the driver appends
+  Ref<CommandBuffer> user_cb;  // external queues
   CoherentMemory::Piece patched;
   std::optional<uint32_t> internal_slot;  // Gaudi2's SIGNAL and WAIT
   std::byte* bytes = nullptr;             // of a buffer that the driver makes
@@ -112,8 +113,8 @@ class Submission : public Execution, public gaudi::EngineClient {
   Result<WaitTarget> FindWaitTarget(HlCtx& ctx, uint64_t seq, bool encaps, uint32_t encaps_offset);
   void PutHandle(HlCtx& ctx, const std::shared_ptr<EncapsHandle>& handle);
 
-  // hl_wait_for_fence(). `timeout_ns` 0 polls, UINT64_MAX never ends. errors: EINVAL never issued; ETIMEDOUT, EIO as the
-  // submission ended; EINTR.
+  // hl_wait_for_fence(). `timeout_ns` 0 polls, UINT64_MAX never ends. errors: EINVAL never issued; ETIMEDOUT, EIO as
+  // the submission ended; EINTR.
   struct WaitResult {
     bool completed = false, gone = false;
     int64_t timestamp = 0;
@@ -201,10 +202,10 @@ class Submission : public Execution, public gaudi::EngineClient {
   std::vector<Queue> queues_;
   CoherentMemory::Piece cs_cq_;  // Gaudi2: completion queue 0 of DCORE0's sync manager
   uint32_t cs_cq_ci_ = 0;
-  std::list<CsRef> mirror_;              // scheduled and not done, oldest first
-  std::vector<CsRef> shadow_cs_;         // by sequence modulo max_pending_cs_
+  std::list<CsRef> mirror_;       // scheduled and not done, oldest first
+  std::vector<CsRef> shadow_cs_;  // by sequence modulo max_pending_cs_
   std::vector<CsRef> graveyard_;
-  std::array<MultiWaiter, 2> multi_;     // MULTI_CS_MAX_USER_CTX
+  std::array<MultiWaiter, 2> multi_;          // MULTI_CS_MAX_USER_CTX
   std::multimap<uint64_t, CsRef> deadlines_;  // CLOCK_MONOTONIC ns; of submissions in mirror_
   bool stop_ = false;
   std::condition_variable timer_wake_;

@@ -146,8 +146,8 @@ Result<UserInterrupts::Outcome> UserInterrupts::WaitCounter(kernel::Task& task, 
   pending->target = target;
   pending_.push_back(pending);
   bool killed = false;
-  const bool done =
-      WaitFor(lock, pending->wake, task, timeout_ns, [&] { return pending->raised || pending->aborted; }, &killed);
+  const bool done = WaitFor(
+      lock, pending->wake, task, timeout_ns, [&] { return pending->raised || pending->aborted; }, &killed);
   pending_.remove(pending);
   if (killed) return Err(EINTR);
   if (!done) return Outcome{.status = uapi::kHlWaitBusy, .timestamp = 0};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HL_IOCTL_WAIT_CS: linux v6.12 common/command_submission.c hl_wait_ioctl(), hl_cs_wait_ioctl(), hl_multi_cs_wait_ioctl(),
-// hl_interrupt_wait_ioctl(). Where v6.1 differs it is said.
+// HL_IOCTL_WAIT_CS: linux v6.12 common/command_submission.c hl_wait_ioctl(), hl_cs_wait_ioctl(),
+// hl_multi_cs_wait_ioctl(), hl_interrupt_wait_ioctl(). Where v6.1 differs it is said.
 #include <algorithm>
 
 #include "drivers/habanalabs/cs_ioctl.h"
@@ -78,7 +78,8 @@ Status WaitInterrupt(HlFile& file, kernel::Task& task, uapi::hl_wait_cs_args& ar
     if ((flags & uapi::kHlWaitRegisterInterrupt) != 0) {
       const auto timestamps = file.memory_manager().Get<TimestampBuffer>(args.in.timestamp_handle);
       if (!timestamps || args.in.timestamp_offset >= timestamps->mappable() / sizeof(uint64_t)) return Err(EINVAL);
-      interrupts.Register(id, cb, args.in.cq_counters_offset, args.in.interrupt.target, timestamps, args.in.timestamp_offset);
+      interrupts.Register(id, cb, args.in.cq_counters_offset, args.in.interrupt.target, timestamps,
+                          args.in.timestamp_offset);
     } else {
       const auto waited =
           interrupts.WaitCounter(task, id, cb, args.in.cq_counters_offset, args.in.interrupt.target, timeout_ns);
