@@ -10,9 +10,9 @@
 #include <stdexcept>
 #include <utility>
 
-#include "cs_uapi.h"
 #include "device.h"
 #include "packets.h"
+#include "uapi/habanalabs_submission.h"
 
 namespace causeway {
 
@@ -169,7 +169,7 @@ Submission Accelerator::Submit(std::span<const Job> jobs) {
     chunks[i].cb_handle = device_->gaudi2() ? commands.device_address_ : commands.handle_;
     chunks[i].queue_index = jobs[i].stream.queue;
     chunks[i].cb_size = commands.used_;
-    chunks[i].cs_chunk_flags = device_->gaudi2() ? uapi::kHlCsChunkUserAllocCb : 0;
+    chunks[i].cs_chunk_flags = device_->gaudi2() ? uapi::kHlCsChunkFlagsUserAllocCb : 0;
   }
   uapi::hl_cs_args args = {};
   int error;
@@ -204,7 +204,7 @@ bool Accelerator::Wait(Submission submission, std::chrono::microseconds timeout)
                   : error == EIO     ? "a reset ended the submission"
                                      : "");
     }
-    if (args.out.status == uapi::kHlWaitCsCompleted) return true;
+    if (args.out.status == uapi::kHlWaitCompleted) return true;
     if (left <= 0) return false;
   }
 }
