@@ -195,8 +195,8 @@ bool Accelerator::Wait(Submission submission, std::chrono::microseconds timeout)
     // One CS: only the low 32 bits of the timeout count, so a long wait is many waits of at most a minute.
     const auto left = std::chrono::duration_cast<std::chrono::microseconds>(until - Clock::now()).count();
     uapi::hl_wait_cs_args args = {};
-    args.in.seq = submission.sequence;
-    args.in.timeout_us = static_cast<uint64_t>(std::clamp<int64_t>(left, 0, 60'000'000));
+    args.in.cs.seq = submission.sequence;
+    args.in.cs.timeout_us = static_cast<uint64_t>(std::clamp<int64_t>(left, 0, 60'000'000));
     const int error = device_->Try(uapi::kHlWaitCs, &args);
     if (error != 0) {
       throw Error(error, "HL_IOCTL_WAIT_CS", device_->info().path,
