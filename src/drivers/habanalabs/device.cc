@@ -38,7 +38,10 @@ HlDevice::HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& pr
 }
 
 HlDevice::~HlDevice() {
-  submission_.reset();  // its threads report to what is declared after it
+  // Submissions still under way hold their context, whose end needs the device; and the submission side's threads report
+  // to what is declared after it.
+  submission_->HaltAndRollBack(/*hard=*/true);
+  submission_.reset();
 }
 
 // hl_device_open() of v6.1, v6.12 and the vendor's driver: the same order in all three.

@@ -81,7 +81,6 @@ void Submission::InitDeviceLocked() {
   for (Queue& queue : queues_) {
     queue.pi = queue.ci = queue.cq_pi = queue.cq_ci = 0;
     if (queue.cq) std::memset(queue.cq.bytes(), 0, queue.cq.size());
-    for (CsRef& cs : queue.shadow) cs.reset();
     queue.next_sob_val = 1;
     queue.curr_sob = 0;
     for (HwSob& sob : queue.sobs) {
@@ -163,7 +162,9 @@ void Submission::SubmitJobsLocked(const CsRef& cs) {
     BufferDescriptor descriptor{.ptr = job.address, .len = job.size, .ctl = 0};
     if (properties.type == QueueType::kExternal) {
       descriptor.ctl = at;
-      if (cs->NeedsCompletion()) {
+      if (!cs->NeedsCompletion()) {
+        descriptor.len = job.user_size;  // without room for the last packets
+      } else {
         // gaudi_add_end_of_cb_packets(): NOPs up to the last two packets, which store the completion entry and raise
         // the interrupt.
         std::byte* const bytes = job.bytes;

@@ -86,9 +86,12 @@ Result<CsRef> Submission::Allocate(HlCtx& ctx, CsType type, uint32_t flags, uint
 
 void Submission::Reject(const CsRef& cs) {
   std::vector<CsRef> gone;
-  const std::lock_guard lock(mutex_);
-  ReleaseLocked(cs);
-  gone = TakeGraveyardLocked();
+  {
+    const std::lock_guard lock(mutex_);
+    ReleaseLocked(cs);
+    gone = TakeGraveyardLocked();
+  }
+  Finish(gone);
 }
 
 // ---- scheduling
@@ -108,7 +111,6 @@ Status Submission::CheckQueuesLocked(const Cs& cs) {
 }
 
 Status Submission::Schedule(const CsRef& cs) {
-  std::vector<CsRef> gone;
   const std::lock_guard lock(mutex_);
   CsContext& context = cs->ctx->cs;
   if (!device_.operational()) {
@@ -167,6 +169,7 @@ void Submission::Interrupt(uint32_t vector) {
     }
     gone = TakeGraveyardLocked();
   }
+  Finish(gone);
 }
 
 // hl_irq_handler_cq() of Gaudi: one MSI for the completion queues of all external queues.
@@ -266,10 +269,7 @@ void Submission::ReleaseLocked(const CsRef& cs) {
     fence.error = EBUSY;
   }
   if (cs->timestamp) ctx.cs.outcomes.Push(cs->sequence, {.timestamp = fence.timestamp, .error = fence.error});
-  fence.done = true;
   completed_cs_.fetch_add(cs->submitted ? 1 : 0, std::memory_order_relaxed);
-  fence.wake.notify_all();
-  CompleteMultiLocked(*cs);
   if (cs->submitted) {  // cs_release_sob_reset_handler(), and the reset of the completion SOB
     const bool sync_stream = cs->type == CsType::kSignal || cs->type == CsType::kWait || fence.encaps;
     if (fence.sob != nullptr && sync_stream) PutSobLocked(*fence.sob);
@@ -278,7 +278,20 @@ void Submission::ReleaseLocked(const CsRef& cs) {
       engines_.WriteRegister(gaudi::SyncManagerBase(gaudi::Asic::kGaudi2, 0) + slot * 4, 0);
     }
   }
-  graveyard_.push_back(cs);  // the context may go with it
+  graveyard_.push_back(cs);
+}
+
+// The end of cs_do_release(): the context is let go, perhaps as the last who had it, before anybody hears of the
+// completion; who then closes the file is the last.
+void Submission::Finish(const std::vector<CsRef>& gone) {
+  if (gone.empty()) return;
+  for (const CsRef& cs : gone) cs->ctx.Reset();
+  const std::lock_guard lock(mutex_);
+  for (const CsRef& cs : gone) {
+    cs->fence->done = true;
+    cs->fence->wake.notify_all();
+    CompleteMultiLocked(*cs);
+  }
 }
 
 // complete_multi_cs().
@@ -351,7 +364,11 @@ void Submission::HaltAndRollBack(bool) {
     }
     ForceMultiLocked();
     gone = TakeGraveyardLocked();
+    for (Queue& queue : queues_) {
+      for (CsRef& cs : queue.shadow) cs.reset();
+    }
   }
+  Finish(gone);
   user_interrupts_.ReleasePending();
 }
 

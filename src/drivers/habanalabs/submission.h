@@ -12,7 +12,7 @@
 // of jobs and appends an entry to the sync manager's queue 0, which raises an interrupt.
 //
 // Lock order: mutex_, then the engines' lock. No user memory is copied and no context is released with mutex_ held:
-// what was let go is kept in graveyard_ until it is dropped. Runs on: server threads, the engines' thread (Interrupt,
+// what was released is kept in graveyard_ until Finish(). Runs on: server threads, the engines' thread (Interrupt,
 // Event), the timer thread.
 #pragma once
 
@@ -179,7 +179,8 @@ class Submission : public Execution, public gaudi::EngineClient {
   void GenerateWait(Job& job, const HwSob& sob, uint32_t value);
   void SubmitJobsLocked(const CsRef& cs);
   void CompleteJobLocked(const CsRef& cs);
-  void ReleaseLocked(const CsRef& cs);
+  void ReleaseLocked(const CsRef& cs);  // what then is in graveyard_ goes to Finish()
+  void Finish(const std::vector<CsRef>& gone);
   void FinishJobsLocked(Cs& cs);
   void HandleCompletionQueuesLocked();
   void HandleCsCompletionsLocked();
