@@ -61,8 +61,8 @@ class Device : public EngineClient {
  public:
   explicit Device(Asic which)
       : asic(which),
-        board(*Board::Create({.asic = which}, which == Asic::kGaudi2 ? machine.gaudi2() : machine.gaudi(), machine.bus(),
-                             machine.memories())),
+        board(*Board::Create({.asic = which}, which == Asic::kGaudi2 ? machine.gaudi2() : machine.gaudi(),
+                             machine.bus(), machine.memories())),
         r(QmanRegistersOf(which)),
         user_dram(MapOf(which).dram_base + 0x40000000),
         sram(MapOf(which).sram_base + 0x1000) {
@@ -246,7 +246,8 @@ TEST(Engines, FenceMonitorAndLowerCp) {
     d.Submit(second, 3, outer);
     d.WaitInterrupt();
     EXPECT_EQ(d.Read(d.sram) & 0xffffffff, 2u);
-    EXPECT_EQ(d.engines().ReadRegister(static_cast<uint32_t>(fence - d.Cfg(0)) + (d.r.fence_cnt - d.r.fence_rdata)), 0u);
+    EXPECT_EQ(d.engines().ReadRegister(static_cast<uint32_t>(fence - d.Cfg(0)) + (d.r.fence_cnt - d.r.fence_rdata)),
+              0u);
   }
 }
 
@@ -282,11 +283,16 @@ TEST(Engines, StridedCopy) {
     d.Write(d.user_dram, std::as_bytes(std::span(&value, 1)));
     const uint64_t to = d.user_dram + 0x1000;
     std::vector<RegisterWrite> writes = {
-        {core + r.src_base_lo, static_cast<uint32_t>(d.user_dram)}, {core + r.src_base_hi, static_cast<uint32_t>(d.user_dram >> 32)},
-        {core + r.dst_base_lo, static_cast<uint32_t>(to)},          {core + r.dst_base_hi, static_cast<uint32_t>(to >> 32)},
-        {core + r.src_tsize0, 8},                                   {core + r.dst_tsize0, 8},
-        {core + r.src_dims, 3},                                     {core + r.src_dims + 4, 0},
-        {core + r.dst_dims, 3},                                     {core + r.dst_dims + 4, 32},
+        {core + r.src_base_lo, static_cast<uint32_t>(d.user_dram)},
+        {core + r.src_base_hi, static_cast<uint32_t>(d.user_dram >> 32)},
+        {core + r.dst_base_lo, static_cast<uint32_t>(to)},
+        {core + r.dst_base_hi, static_cast<uint32_t>(to >> 32)},
+        {core + r.src_tsize0, 8},
+        {core + r.dst_tsize0, 8},
+        {core + r.src_dims, 3},
+        {core + r.src_dims + 4, 0},
+        {core + r.dst_dims, 3},
+        {core + r.dst_dims + 4, 32},
     };
     const uint64_t doorbell = d.Cfg(asic == Asic::kGaudi ? kGaudiMsiRequest : kGaudi2MsixDoorbell);
     writes.push_back({core + r.comp_addr_lo, static_cast<uint32_t>(doorbell)});
@@ -309,7 +315,9 @@ TEST(Engines, ArbiterLetsEveryStreamIn) {
     d.engines().WriteRegister(d.engines().qman_specs()[dma].base + d.r.arb_cfg0, type | 1u << 4 | kArbEnable);
     for (uint32_t stream = 0; stream < kStreams; ++stream) {
       Commands c;
-      c.Packet(Opcode::kArbPoint, stream).MsgLong(d.sram + stream * 8, stream + 1).Packet(Opcode::kArbPoint, kArbRelease);
+      c.Packet(Opcode::kArbPoint, stream)
+          .MsgLong(d.sram + stream * 8, stream + 1)
+          .Packet(Opcode::kArbPoint, kArbRelease);
       d.Submit(dma, stream, d.Interrupt(c));
     }
     d.WaitInterrupt(kStreams);
@@ -337,7 +345,8 @@ TEST(Engines, ProgramsCannotStoreToTheDriversRegisters) {
   Device d(Asic::kGaudi2);
   const uint32_t dma = d.Qman(EngineKind::kDma);
   Commands c;
-  c.MsgLong(d.Cfg(SyncManagerBase(Asic::kGaudi2, 0)), 9).MsgLong(d.Cfg(d.engines().qman_specs()[dma].base + d.r.pq_pi), 5);
+  c.MsgLong(d.Cfg(SyncManagerBase(Asic::kGaudi2, 0)), 9)
+      .MsgLong(d.Cfg(d.engines().qman_specs()[dma].base + d.r.pq_pi), 5);
   d.Submit(dma, 0, d.Interrupt(c));
   d.WaitInterrupt();
   EXPECT_EQ(d.WaitEvent().kind, EngineEvent::Kind::kRefusedStore);
@@ -360,7 +369,8 @@ TEST(Engines, HostilePacketsHarmNobody) {
           const uint64_t places[] = {d.user_dram, d.sram, d.Cfg(static_cast<uint32_t>(random() % 0x8000000)), random()};
           if (random() % 2 == 0) c.Quad(places[random() % 4]).Quad(places[random() % 4]);
         }
-        d.Submit(static_cast<uint32_t>(random() % d.engines().qman_specs().size()), static_cast<uint32_t>(random() % 4), c);
+        d.Submit(static_cast<uint32_t>(random() % d.engines().qman_specs().size()), static_cast<uint32_t>(random() % 4),
+                 c);
       }
       d.engines().Reset();
       EXPECT_TRUE(d.engines().Idle());

@@ -152,7 +152,8 @@ TEST(SyncManager, EveryRegisterTakesEveryValue) {
     for (int i = 0; i < 200'000; ++i) {
       random = random * 6364136223846793005u + 1442695040888963407u;
       f.sm.Write(static_cast<uint32_t>(random >> 40) % f.r.size & ~3u, static_cast<uint32_t>(random));
-      if (asic == Asic::kGaudi2) f.sm.WriteGlobal(static_cast<uint32_t>(random >> 33) % 0x1000 & ~3u, static_cast<uint32_t>(random));
+      if (asic == Asic::kGaudi2)
+        f.sm.WriteGlobal(static_cast<uint32_t>(random >> 33) % 0x1000 & ~3u, static_cast<uint32_t>(random));
       SmStore store;
       while (f.sm.TakeStore(&store)) {
       }

@@ -38,8 +38,8 @@ HlDevice::HlDevice(std::unique_ptr<gaudi::Board> board, const AsicProperties& pr
 }
 
 HlDevice::~HlDevice() {
-  // Submissions still under way hold their context, whose end needs the device; and the submission side's threads report
-  // to what is declared after it.
+  // Submissions still under way hold their context, whose end needs the device; and the submission side's threads
+  // report to what is declared after it.
   submission_->HaltAndRollBack(/*hard=*/true);
   submission_.reset();
 }

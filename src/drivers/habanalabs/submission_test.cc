@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Command buffers, submission and waiting through the ioctls, with the real device model behind them. Names of specs and
-// of hl-thunk's tests (command_buffer, command_submission, dma, sync_manager) say what a test stands for.
+// Command buffers, submission and waiting through the ioctls, with the real device model behind them. Names of specs
+// and of hl-thunk's tests (command_buffer, command_submission, dma, sync_manager) say what a test stands for.
 #include "drivers/habanalabs/submission.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace {
 using gaudi::Asic;
 using gaudi::Opcode;
 
-constexpr uint64_t kChunks = kUserArgs + 0x400;  // chunk arrays
+constexpr uint64_t kChunks = kUserArgs + 0x400;   // chunk arrays
 constexpr uint64_t kCbVa = kUserHost + 0x200000;  // command buffers of Gaudi2: host memory
 constexpr uint64_t kForever = INT64_MAX;
 
@@ -155,14 +155,16 @@ TEST(CommandBuffers, ErrnoTable) {
     EXPECT_EQ(cs.CreateCb(0x200000 - 32, &handle), 0);
     EXPECT_EQ(cs.CreateCb(32, &handle, uapi::kHlCbFlagsMap), cs.gaudi2 ? 0 : ENOMEM);
     uapi::hl_cb_args args{};
-    args.in = {.cb_handle = handle, .op = uapi::kHlCbOpInfo, .cb_size = 0, .ctx_id = 0, .flags = uapi::kHlCbFlagsGetDeviceVa};
+    args.in = {
+        .cb_handle = handle, .op = uapi::kHlCbOpInfo, .cb_size = 0, .ctx_id = 0, .flags = uapi::kHlCbFlagsGetDeviceVa};
     EXPECT_EQ(cs.Cb(args), cs.gaudi2 ? 0 : EINVAL);
     if (cs.gaudi2) {
       EXPECT_EQ(args.out.device_va, cs.h.device().properties().host.start);
     }
     uint64_t plain = 0;
     ASSERT_EQ(cs.CreateCb(32, &plain), 0);
-    args.in = {.cb_handle = plain, .op = uapi::kHlCbOpInfo, .cb_size = 0, .ctx_id = 0, .flags = uapi::kHlCbFlagsGetDeviceVa};
+    args.in = {
+        .cb_handle = plain, .op = uapi::kHlCbOpInfo, .cb_size = 0, .ctx_id = 0, .flags = uapi::kHlCbFlagsGetDeviceVa};
     EXPECT_EQ(cs.Cb(args), EINVAL);
     args.in = {.cb_handle = plain, .op = uapi::kHlCbOpInfo, .cb_size = 0, .ctx_id = 0, .flags = 0};
     EXPECT_EQ(cs.Cb(args), 0);
@@ -255,8 +257,12 @@ TEST(CommandSubmission, ErrnoTable) {
                c.cb_handle = 0x10;
              }),
              EFAULT);
-      for (const auto& [opcode, want] : {std::pair(Opcode::kMsgProt, EPERM), {Opcode::kCpDma, EPERM}, {Opcode::kStop, EPERM},
-                                         {Opcode::kWregBulk, EPERM}, {Opcode::kWait, EINVAL}, {Opcode::kCbList, EINVAL}}) {
+      for (const auto& [opcode, want] : {std::pair(Opcode::kMsgProt, EPERM),
+                                         {Opcode::kCpDma, EPERM},
+                                         {Opcode::kStop, EPERM},
+                                         {Opcode::kWregBulk, EPERM},
+                                         {Opcode::kWait, EINVAL},
+                                         {Opcode::kCbList, EINVAL}}) {
         expect("packet", cs.Chunk(0, {0, static_cast<uint32_t>(opcode) << 24, 0, 0}), want);
       }
       expect("cut short", cs.Chunk(0, {0, static_cast<uint32_t>(Opcode::kLinDma) << 24}), EINVAL);
