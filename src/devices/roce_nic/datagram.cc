@@ -9,6 +9,10 @@ namespace causeway::roce {
 namespace {
 
 constexpr uint32_t kGrhBytes = 40;
+// Which header a receiver finds (IBTA annex A17.4.5.1 asks for a flag in the completion and names none). Deviation: rxe
+// leaves 0; UCX takes the field for what Mellanox NICs put there (bit 3: UDP, 1: IPv6, 2: IPv4), and drops every
+// datagram over IPv4 that does not say so.
+constexpr uint8_t kSlIpv6 = 0x9, kSlIpv4 = 0xa;
 constexpr uint32_t kDefaultPortMtu = 4096;
 constexpr uint32_t kPrivilegedQkey = 0x80000000;  // IBTA 10.2.5: the QP's own Q_Key goes instead of the request's
 
@@ -110,6 +114,7 @@ Answer Deliver(const Engine& engine, const Actor& actor, QpContext& from, const 
                    .ex = datagram.has_immediate ? datagram.immediate : 0,
                    .flags = datagram.has_immediate ? uint32_t{uapi::IB_WC_WITH_IMM} : 0,
                    .source_qpn = from.qpn,
+                   .sl = IsIpv4(datagram.av->dgid) ? kSlIpv4 : kSlIpv6,
                    .solicited = datagram.solicited});
   return Answer::kAck;
 }

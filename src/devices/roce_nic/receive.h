@@ -105,6 +105,7 @@ struct Arrival {
   uint32_t ex = 0;     // immediate or invalidated key
   uint32_t flags = 0;  // IB_WC_WITH_*
   uint32_t source_qpn = 0;
+  uint8_t sl = 0;
   bool solicited;
 };
 
@@ -118,6 +119,7 @@ inline void CompleteReceive(const Engine& engine, const Actor& actor, QpContext&
   entry.qp_num = qp.qpn;
   entry.src_qp = arrival.source_qpn;
   entry.wc_flags = uapi::IB_WC_GRH | arrival.flags;  // rxe sets GRH on RC as well
+  entry.sl = arrival.sl;
   entry.port_num = 1;
   qp.receives.store(qp.receives.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   const bool fits = PostCompletion(engine, actor, qp.recv_cq, entry, arrival.solicited);
