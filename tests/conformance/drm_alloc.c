@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dma-bufs for pyverbs from a render node. Debian builds pyverbs without the DRM headers, so its allocator is a stub that
- * answers EOPNOTSUPP, and the suite's dma-buf tests skip whatever the machine has. These are the stub's five functions
- * again, preloaded over it, doing what pyverbs does where it is built with the headers: open /dev/dri/renderD(128 + gpu),
- * see that the driver is amdgpu, create a buffer, share it, and ask where it can be mapped.
+ * dma-bufs for pyverbs from a render node. Debian builds pyverbs without the DRM headers, so its allocator is a stub
+ * that answers EOPNOTSUPP, and the suite's dma-buf tests skip whatever the machine has. These are the stub's five
+ * functions again, preloaded over it, doing what pyverbs does where it is built with the headers: open
+ * /dev/dri/renderD(128 + gpu), see that the driver is amdgpu, create a buffer, share it, and ask where it can be
+ * mapped.
  */
 #include <errno.h>
 #include <fcntl.h>
