@@ -7,6 +7,11 @@
 //   rdma_bench lat      8 bytes by RDMA write with immediate there and back, between dma-buf MRs of two processes that
 //                       both poll their CQs; one way is half of it
 //   rdma_bench host-bw  RDMA write between host MRs of two processes
+//   rdma_bench memcpy   memcpy between two buffers of --size, again and again: what host-bw is held against
+//   rdma_bench reg      ibv_reg_mr() and ibv_dereg_mr() of one buffer of --size: of the first pair, and the median pair;
+//                       --touched: the buffer holds data
+//   rdma_bench objects  makes --count QPs (or CQs of 128 entries, or MRs of 4 KiB: --kind) and waits for a line on its
+//                       standard input with all of them idle
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
@@ -31,7 +36,9 @@ enum { kPage = 4096, kMaxRounds = 1000, kReceives = 256, kSignalEvery = 32 };
 struct options {
   uint64_t size, footprint, round_bytes;
   unsigned rounds, depth, iterations;
-  bool pin, same_nic;
+  bool pin, same_nic, touched;
+  unsigned count;
+  const char* kind;
 };
 
 static double Now(void) {
@@ -341,6 +348,67 @@ static void HostSide(const struct options* options, unsigned process, int socket
   TakeDown(&nic, &qp, 1, &mr, 1, NULL);
 }
 
+static void Memcpy(const struct options* options) {
+  char* from = HostBuffer(options->size);
+  char* to = HostBuffer(options->size);
+  const uint64_t passes = options->round_bytes / options->size + 1;
+  double rate[kMaxRounds];
+  (void)CopyPass(to, from, options->size, options->size, passes);
+  for (unsigned round = 0; round < options->rounds; ++round) {
+    rate[round] = (double)(passes * options->size) / CopyPass(to, from, options->size, options->size, passes);
+  }
+  printf("{\"bench\":\"memcpy\",\"size\":%" PRIu64 ",\"gib_per_s\":%.3f}\n", options->size,
+         Quantile(rate, options->rounds, 0.5) / (1024.0 * 1024.0 * 1024.0));
+}
+
+static void Registration(const struct options* options) {
+  struct nic nic;
+  NicOpen(&nic, NULL, 0);
+  char* buffer = mmap(NULL, options->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (buffer == MAP_FAILED) Fail("mmap", "host memory", errno, NULL);
+  if (options->touched) memset(buffer, 1, options->size);
+  double us[kMaxRounds];
+  double first = 0;
+  for (unsigned round = 0; round < options->rounds + 1; ++round) {
+    const double start = Now();
+    struct ibv_mr* mr = NicRegister(&nic, buffer, options->size);
+    const int error = ibv_dereg_mr(mr);
+    if (error != 0) Fail("ibv_dereg_mr", nic.name, error, NULL);
+    const double taken = (Now() - start) * 1e6;
+    if (round == 0) {
+      first = taken;
+    } else {
+      us[round - 1] = taken;
+    }
+  }
+  printf("{\"bench\":\"reg\",\"size\":%" PRIu64 ",\"first_us\":%.2f,\"median_us\":%.2f}\n", options->size, first,
+         Quantile(us, options->rounds, 0.5));
+  NicClose(&nic);
+}
+
+static void Objects(const struct options* options) {
+  struct nic nic;
+  NicOpen(&nic, NULL, 0);
+  char* buffer = HostBuffer(kPage);
+  struct ibv_qp_init_attr init = {
+      .send_cq = nic.cq,
+      .recv_cq = nic.cq,
+      .qp_type = IBV_QPT_RC,
+      .cap = {.max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1}};
+  printf("before\n");
+  fflush(stdout);
+  if (getchar() == EOF) return;
+  for (unsigned i = 0; i < options->count; ++i) {
+    const void* made = strcmp(options->kind, "qp") == 0   ? (void*)ibv_create_qp(nic.pd, &init)
+                       : strcmp(options->kind, "cq") == 0 ? (void*)ibv_create_cq(nic.context, 127, NULL, NULL, 0)
+                                                          : (void*)NicRegister(&nic, buffer, kPage);
+    if (made == NULL) Fail("create", options->kind, errno, NULL);
+  }
+  printf("after\n");
+  fflush(stdout);
+  (void)getchar();
+}
+
 static uint64_t Number(const char* text, uint64_t minimum, uint64_t maximum) {
   char* end = NULL;
   const uint64_t value = strtoull(text, &end, 0);
@@ -353,18 +421,22 @@ static uint64_t Number(const char* text, uint64_t minimum, uint64_t maximum) {
 
 int main(int argc, char** argv) {
   static const char kUsage[] =
-      "Usage: rdma_bench hbm-bw|lat|host-bw [--size N] [--footprint N] [--round-bytes N] [--rounds N] [--depth N]\n"
-      "                  [--iterations N] [--pin] [--same-nic]\n";
+      "Usage: rdma_bench hbm-bw|lat|host-bw|memcpy|reg|objects [--size N] [--footprint N] [--round-bytes N]\n"
+      "                  [--rounds N] [--depth N] [--iterations N] [--count N] [--kind qp|cq|mr] [--pin] [--same-nic]\n"
+      "                  [--touched]\n";
   struct options options = {.size = 1024 * 1024,
                             .footprint = 64 * 1024 * 1024,
                             .round_bytes = 256 * 1024 * 1024,
                             .rounds = 9,
                             .depth = 16,
-                            .iterations = 100000};
+                            .iterations = 100000,
+                            .count = 1000,
+                            .kind = "qp"};
   static const struct option names[] = {
       {"size", 1, NULL, 's'},   {"footprint", 1, NULL, 'f'}, {"round-bytes", 1, NULL, 'b'},
       {"rounds", 1, NULL, 'r'}, {"depth", 1, NULL, 'd'},     {"iterations", 1, NULL, 'i'},
-      {"pin", 0, NULL, 'p'},    {"same-nic", 0, NULL, 'n'},  {NULL, 0, NULL, 0}};
+      {"pin", 0, NULL, 'p'},    {"same-nic", 0, NULL, 'n'},  {"count", 1, NULL, 'c'},
+      {"kind", 1, NULL, 'k'},   {"touched", 0, NULL, 't'},   {NULL, 0, NULL, 0}};
   for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (c) {
       case 's': options.size = Number(optarg, 1, UINT64_C(1) << 30); break;
@@ -375,6 +447,9 @@ int main(int argc, char** argv) {
       case 'i': options.iterations = (unsigned)Number(optarg, 1000, kMaxRounds * 1000); break;
       case 'p': options.pin = true; break;
       case 'n': options.same_nic = true; break;
+      case 'c': options.count = (unsigned)Number(optarg, 1, 1000000); break;
+      case 'k': options.kind = optarg; break;
+      case 't': options.touched = true; break;
       default: fputs(kUsage, stderr); return 2;
     }
   }
@@ -385,6 +460,12 @@ int main(int argc, char** argv) {
     RunTwo(&options, LatencySide);
   } else if (strcmp(what, "host-bw") == 0) {
     RunTwo(&options, HostSide);
+  } else if (strcmp(what, "memcpy") == 0) {
+    Memcpy(&options);
+  } else if (strcmp(what, "reg") == 0) {
+    Registration(&options);
+  } else if (strcmp(what, "objects") == 0) {
+    Objects(&options);
   } else {
     fputs(kUsage, stderr);
     return 2;

@@ -131,6 +131,7 @@ ssize_t Preadv2(int fd, const struct iovec* list, int count, off_t offset, int f
 }
 
 ssize_t Write(int fd, const void* buffer, size_t size) {
+  if (__builtin_expect(KindOf(fd) == kFdUverbs, 1)) return Ret(WriteFile(fd, buffer, size, kFilePosition));
   if (IsPrivate(fd)) return Ret(-EBADF);
   if (!Settled(fd)) return real.write(fd, buffer, size);
   return Ret(WriteFile(fd, buffer, size, kFilePosition));

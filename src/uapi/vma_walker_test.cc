@@ -62,7 +62,7 @@ struct FakeSystem {
       query->vma_end = vma.end;
       query->vma_offset = vma.offset;
       query->inode = vma.inode;
-      query->vma_flags = PROCMAP_QUERY_VMA_READABLE | (vma.shared ? PROCMAP_QUERY_VMA_SHARED : 0);
+      query->vma_flags = PROCMAP_QUERY_VMA_READABLE | (vma.shared ? uint64_t{PROCMAP_QUERY_VMA_SHARED} : 0);
       return 0;
     }
     return -ENOENT;

@@ -59,6 +59,14 @@ class OwnedLockGuard {
   ~OwnedLockGuard() { Release(); }
 
   bool held() const { return held_; }
+  // Without a locked instruction, for a lock that orders nothing but what it guards. A waiter that goes to sleep between
+  // the look at the word and the store is not woken: it looks again by itself after kWaitNs.
+  void ReleasePlain() {
+    if (!held_ || lock_.word.load(std::memory_order_relaxed) != owner()) return Release();
+    held_ = false;
+    lock_.word.store(0, std::memory_order_release);
+    actor_.slot->lock[level_].store(0, std::memory_order_relaxed);
+  }
   void Release() {
     if (!held_) return;
     held_ = false;
@@ -68,6 +76,7 @@ class OwnedLockGuard {
   }
 
  private:
+  static constexpr int64_t kWaitNs = 2'000'000;
   uint32_t owner() const { return actor_.slot_index + 1; }
   void WriteDown() {
     // A kill between this and the exchange finds a lock that is not ours: nothing to undo.
@@ -94,7 +103,7 @@ class OwnedLockGuard {
           !lock_.word.compare_exchange_strong(value, value | OwnedLock::kContended, std::memory_order_relaxed)) {
         continue;
       }
-      FutexWait(lock_.word, value | OwnedLock::kContended, 100'000'000);
+      FutexWait(lock_.word, value | OwnedLock::kContended, kWaitNs);
     }
   }
 
@@ -107,6 +116,11 @@ class OwnedLockGuard {
 // Marks the thread as inside the data path: what it finds valid stays allocated until it leaves.
 class EpochGuard {
  public:
+  // The caller goes on with a locked instruction (a lock, say) before it looks at anything: that is the barrier then.
+  enum LockFollowsTag { kLockFollows };
+  EpochGuard(const Actor& actor, LockFollowsTag) : actor_(actor) {
+    actor_.slot->epoch.store(actor_.slot->epoch.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
   explicit EpochGuard(const Actor& actor) : actor_(actor) {
     // A full barrier: the machine that clears `valid` and then reads epochs either sees this one odd, or we see valid
     // 0.

@@ -182,6 +182,26 @@ Outcome Transact(const Engine& engine, const Actor& actor, QpContext& qp, const 
   return {false, uapi::IB_WC_LOC_QP_OP_ERR};
 }
 
+// A message that takes a receive meets lines that the peer wrote last: its receive ring, its entry, the completion
+// ring's consumer index and free slot. They are asked for at once, not one after the other when each is needed. Read
+// without locks: what is stale costs time only.
+void PrefetchReceive(const Engine& engine, const QpContext& qp) {
+  if (qp.dest_qpn >= kMaxQps) return;
+  const QpContext& peer = engine.nic->qps[qp.dest_qpn];
+  if (peer.rq.offset != 0) {
+    const uapi::rxe_queue_buf* ring = QueueOf(engine, peer.rq);
+    __builtin_prefetch(&ring->producer_index);
+    __builtin_prefetch(uapi::RxeSlot(QueueOf(engine, peer.rq), peer.rq.index, peer.rq.log2_elem));
+  }
+  if (peer.recv_cq >= kMaxCqs) return;
+  const Ring& completions = engine.nic->cqs[peer.recv_cq].ring;
+  if (completions.offset == 0) return;
+  uapi::rxe_queue_buf* ring = QueueOf(engine, completions);
+  __builtin_prefetch(&ring->consumer_index);
+  __builtin_prefetch(&ring->producer_index, 1);
+  __builtin_prefetch(uapi::RxeSlot(ring, completions.index, completions.log2_elem), 1);
+}
+
 Outcome Execute(const Engine& engine, const Actor& actor, QpContext& qp, const uapi::rxe_send_wqe& wqe, uint32_t opcode,
                 uint32_t flags) {
   Gather local;
@@ -190,14 +210,14 @@ Outcome Execute(const Engine& engine, const Actor& actor, QpContext& qp, const u
   request.solicited = (flags & uapi::IB_SEND_SOLICITED) != 0;
   request.immediate = wqe.wr.ex;
   switch (opcode) {
+    case uapi::IB_WR_RDMA_WRITE_WITH_IMM: PrefetchReceive(engine, qp); [[fallthrough]];
     case uapi::IB_WR_RDMA_READ:
     case uapi::IB_WR_RDMA_WRITE:
-    case uapi::IB_WR_RDMA_WRITE_WITH_IMM:
       request.remote_addr = wqe.wr.wr.rdma.remote_addr;
       request.rkey = wqe.wr.wr.rdma.rkey;
       break;
     case uapi::IB_WR_SEND:
-    case uapi::IB_WR_SEND_WITH_IMM: break;
+    case uapi::IB_WR_SEND_WITH_IMM: PrefetchReceive(engine, qp); break;
     case uapi::IB_WR_SEND_WITH_INV: request.invalidate = request.immediate; break;
     case uapi::IB_WR_ATOMIC_CMP_AND_SWP:
     case uapi::IB_WR_ATOMIC_FETCH_AND_ADD:
@@ -356,13 +376,20 @@ void RunSendQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp,
 void RingDoorbell(const Engine& engine, uint32_t slot, uint32_t qpn) {
   auto* slots = reinterpret_cast<ipc::ThreadSlot*>(engine.arena + engine.header->slots_offset);
   const Actor actor = {engine.arena, &slots[slot], slot};
-  const EpochGuard epoch(actor);
+  const EpochGuard epoch(actor, EpochGuard::kLockFollows);
   QpContext& qp = engine.nic->qps[qpn];
-  if (qp.valid.load(std::memory_order_acquire) == 0) return;
-  qp.doorbells.fetch_add(1, std::memory_order_seq_cst);
+  // Counted only when the lock is not to be had: a ring that nobody meets costs the lock and no more. A QP that is gone
+  // by now can be locked all the same; it has nothing to run.
+  bool counted = false;
   for (;;) {
     OwnedLockGuard lock(actor, qp.sq_lock, ipc::kLockSq, OwnedLockGuard::kTry);
-    if (!lock.held()) return;  // whoever holds it looks at `doorbells` again after letting go
+    if (!lock.held()) {
+      if (counted) return;  // whoever holds it looks at `doorbells` again after letting go
+      qp.doorbells.fetch_add(1, std::memory_order_seq_cst);
+      counted = true;
+      continue;
+    }
+    counted = true;  // another's ring, seen below, is the next holder's as well
     const uint32_t seen = qp.doorbells.load(std::memory_order_acquire);
     RunSendQueueLocked(engine, actor, qp, RunReason::kDoorbell);
     lock.Release();

@@ -248,7 +248,7 @@ Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const 
   if (from.av.dest_nic == kNoNic || from.dest_qpn >= kMaxQps) return Answer::kNone;
   QpContext& qp = engine.nic->qps[from.dest_qpn];
   if (qp.valid.load(std::memory_order_acquire) == 0) return Answer::kNone;
-  const OwnedLockGuard lock(actor, qp.rq_lock, ipc::kLockRq);
+  OwnedLockGuard lock(actor, qp.rq_lock, ipc::kLockRq);
   if (qp.valid.load(std::memory_order_relaxed) == 0) return Answer::kNone;
   const uint32_t state = qp.state.load(std::memory_order_relaxed);
   // rxe_recv.c check_type_state(), check_addr(): anything that is not this connection is dropped without a word.
@@ -294,6 +294,7 @@ Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const 
       engine.nic->counters[qp.nic].send_rnr_err.fetch_add(1, std::memory_order_relaxed);
     }
   }
+  lock.ReleasePlain();
   return answer;
 }
 
