@@ -8,7 +8,8 @@
 //                       both poll their CQs; one way is half of it
 //   rdma_bench host-bw  RDMA write between host MRs of two processes
 //   rdma_bench memcpy   memcpy between two buffers of --size, again and again: what host-bw is held against
-//   rdma_bench reg      ibv_reg_mr() and ibv_dereg_mr() of one buffer of --size: of the first pair, and the median pair;
+//   rdma_bench reg      ibv_reg_mr() and ibv_dereg_mr() of one buffer of --size: of the first pair, and the median
+//   pair;
 //                       --touched: the buffer holds data
 //   rdma_bench objects  makes --count QPs (or CQs of 128 entries, or MRs of 4 KiB: --kind) and waits for a line on its
 //                       standard input with all of them idle
@@ -390,11 +391,10 @@ static void Objects(const struct options* options) {
   struct nic nic;
   NicOpen(&nic, NULL, 0);
   char* buffer = HostBuffer(kPage);
-  struct ibv_qp_init_attr init = {
-      .send_cq = nic.cq,
-      .recv_cq = nic.cq,
-      .qp_type = IBV_QPT_RC,
-      .cap = {.max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1}};
+  struct ibv_qp_init_attr init = {.send_cq = nic.cq,
+                                  .recv_cq = nic.cq,
+                                  .qp_type = IBV_QPT_RC,
+                                  .cap = {.max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1}};
   printf("before\n");
   fflush(stdout);
   if (getchar() == EOF) return;
@@ -433,10 +433,9 @@ int main(int argc, char** argv) {
                             .count = 1000,
                             .kind = "qp"};
   static const struct option names[] = {
-      {"size", 1, NULL, 's'},   {"footprint", 1, NULL, 'f'}, {"round-bytes", 1, NULL, 'b'},
-      {"rounds", 1, NULL, 'r'}, {"depth", 1, NULL, 'd'},     {"iterations", 1, NULL, 'i'},
-      {"pin", 0, NULL, 'p'},    {"same-nic", 0, NULL, 'n'},  {"count", 1, NULL, 'c'},
-      {"kind", 1, NULL, 'k'},   {"touched", 0, NULL, 't'},   {NULL, 0, NULL, 0}};
+      {"size", 1, NULL, 's'},  {"footprint", 1, NULL, 'f'},  {"round-bytes", 1, NULL, 'b'}, {"rounds", 1, NULL, 'r'},
+      {"depth", 1, NULL, 'd'}, {"iterations", 1, NULL, 'i'}, {"pin", 0, NULL, 'p'},         {"same-nic", 0, NULL, 'n'},
+      {"count", 1, NULL, 'c'}, {"kind", 1, NULL, 'k'},       {"touched", 0, NULL, 't'},     {NULL, 0, NULL, 0}};
   for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (c) {
       case 's': options.size = Number(optarg, 1, UINT64_C(1) << 30); break;

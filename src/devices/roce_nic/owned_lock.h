@@ -59,8 +59,8 @@ class OwnedLockGuard {
   ~OwnedLockGuard() { Release(); }
 
   bool held() const { return held_; }
-  // Without a locked instruction, for a lock that orders nothing but what it guards. A waiter that goes to sleep between
-  // the look at the word and the store is not woken: it looks again by itself after kWaitNs.
+  // Without a locked instruction, for a lock that orders nothing but what it guards. A waiter that goes to sleep
+  // between the look at the word and the store is not woken: it looks again by itself after kWaitNs.
   void ReleasePlain() {
     if (!held_ || lock_.word.load(std::memory_order_relaxed) != owner()) return Release();
     held_ = false;
