@@ -264,7 +264,9 @@ TEST(Engines, LoadAndExecute) {
   Commands c;
   c.Packet(Opcode::kLoadAndExe, kLoadLoad).Quad(d.user_dram);
   c.MsgLong(d.sram, 1, 5).MsgLong(d.sram + 4, 2, 6).MsgLong(d.sram + 8, 3, 0);
-  c.Packet(Opcode::kLoadAndExe, kLoadDstScalars | kLoadLoad | kLoadExecute).Quad(d.user_dram + 256);
+  // In two packets; the second names no destination.
+  c.Packet(Opcode::kLoadAndExe, kLoadDstScalars | kLoadLoad).Quad(d.user_dram + 256);
+  c.Packet(Opcode::kLoadAndExe, kLoadExecute).Quad(0);
   d.Submit(d.Qman(EngineKind::kDma), 0, d.Interrupt(c));
   d.WaitInterrupt();
   EXPECT_EQ(d.Read(d.sram), 1u);

@@ -210,17 +210,15 @@ Qman::Next Qman::LoadAndExecute(uint32_t number, const std::byte* packet, std::u
   const uint32_t word0 = Word(packet, 0);
   const uint64_t source = Quad(packet, 8);
   Fabric& fabric = engines_.fabric();
-  if ((word0 & kLoadDstScalars) == 0) {
-    if ((word0 & kLoadLoad) == 0) return Next::kGo;
+  // What is executed are the scalar registers, whichever kind this packet loads, if any.
+  if ((word0 & (kLoadDstScalars | kLoadLoad)) == kLoadLoad) {
     std::array<std::byte, 128> bytes;
     if (const auto fault = fabric.Read(source, bytes, false)) return Fault(number, *fault, false);
     const bool bits = asic_ == Asic::kGaudi2 && (word0 & kLoadPredicateBits) != 0;
     uint32_t predicates = bits ? Word(bytes.data(), 0) : 0;
     for (uint32_t n = 0; !bits && n < 32; ++n) predicates |= (Word(bytes.data(), n) & 1) << n;
     cp.predicates = predicates | 1;
-    return Next::kGo;
-  }
-  if ((word0 & kLoadLoad) != 0) {
+  } else if ((word0 & kLoadLoad) != 0) {
     if (const auto fault = fabric.Read(source, std::as_writable_bytes(std::span(cp.scalars)), false)) {
       return Fault(number, *fault, false);
     }
