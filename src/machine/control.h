@@ -7,7 +7,7 @@
 //   op        reply (an object; lists of objects, all members in the order given)
 //   version   version, protocol, pid
 //   ps        pid, resident_bytes, programs [pid command threads files], files [pid name],
-//             accelerators [...], nics [...]    the drivers say what; rdma_cm {ids listening connected}
+//             accelerators [...], nics [...]    the drivers say what; rdma_cm {ids listening connected groups}
 //   links     links [from to bytes]                        every directed PCIe link
 //   routes    routes [initiator target bytes_read bytes_written crosses_host_memory hops [from to]]
 //   explain   refusals [time what rule provider client remedy], oldest first; time in seconds since 1970

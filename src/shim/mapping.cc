@@ -133,10 +133,12 @@ void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t o
   return mapped;
 }
 
-void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset) {
+void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset, Way way) {
   const bool fixed = (flags & MAP_FIXED) != 0;
   const bool over_shared = __builtin_expect(fixed, 0) && IsHostShared(AddressOf(address), length);
-  void* const mapped = real.mmap(address, length, prot, flags, fd, offset);
+  void* const mapped = way == Way::kLibc
+                           ? real.mmap(address, length, prot, flags, fd, offset)
+                           : reinterpret_cast<void*>(Ret(Raw(SYS_mmap, address, length, prot, flags, fd, offset)));
   if (__builtin_expect(fixed, 0) && mapped != MAP_FAILED) {
     if (AnyTracked()) ForgetRange(AddressOf(mapped), length);
     if (over_shared) HostUnmapped(AddressOf(mapped), length);
@@ -144,20 +146,24 @@ void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t 
   return mapped;
 }
 
-int Unmap(void* address, size_t length) {
+int Unmap(void* address, size_t length, Way way) {
   const bool shared = IsHostShared(AddressOf(address), length);
-  const int result = real.munmap(address, length);
+  const int result =
+      way == Way::kLibc ? real.munmap(address, length) : static_cast<int>(Ret(Raw(SYS_munmap, address, length)));
   if (result == 0) ForgetRange(AddressOf(address), length);
   if (result == 0 && shared) HostUnmapped(AddressOf(address), length);
   return result;
 }
 
-void* Remap(void* address, size_t length, size_t new_length, int flags, void* new_address) {
+void* Remap(void* address, size_t length, size_t new_length, int flags, void* new_address, Way way) {
   const auto old_start = reinterpret_cast<uintptr_t>(address);
   const bool shared = IsHostShared(old_start, length);
   const bool over_shared = (flags & MREMAP_FIXED) != 0 && IsHostShared(AddressOf(new_address), new_length);
-  void* const moved = shared ? HostRemap(address, length, new_length, flags, new_address)
-                             : real.mremap(address, length, new_length, flags, new_address);
+  void* const moved =
+      shared ? HostRemap(address, length, new_length, flags, new_address)
+      : way == Way::kLibc
+          ? real.mremap(address, length, new_length, flags, new_address)
+          : reinterpret_cast<void*>(Ret(Raw(SYS_mremap, address, length, new_length, flags, new_address)));
   if (moved == MAP_FAILED) return moved;
   if (over_shared) HostUnmapped(AddressOf(moved), new_length);
   const auto new_start = reinterpret_cast<uintptr_t>(moved);

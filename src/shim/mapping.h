@@ -11,11 +11,16 @@
 
 namespace causeway::shim {
 
+// How the real call is made. Not by way of libc's functions when the program itself gave the number to syscall():
+// libraries that watch memory (libfabric, UCX) write a jump into those, to functions of their own that end in
+// syscall().
+enum class Way { kLibc, kNumber };
+
 void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t offset);
 // An ordinary mapping, which may end what lay there: MAP_FIXED.
-void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset);
-int Unmap(void* address, size_t length);
-void* Remap(void* address, size_t length, size_t new_length, int flags, void* new_address);
+void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset, Way way = Way::kLibc);
+int Unmap(void* address, size_t length, Way way = Way::kLibc);
+void* Remap(void* address, size_t length, size_t new_length, int flags, void* new_address, Way way = Way::kLibc);
 // Is any range tracked?
 bool AnyTracked();
 // May the range hold tracked mappings, or shared host memory? A few loads: what munmap() of everything else pays.

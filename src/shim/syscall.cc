@@ -76,20 +76,21 @@ long Syscall(long number, long a, long b, long c, long d, long e, long f) {
     case SYS_ioctl: return ours ? Ioctl(fd, As<unsigned long>(b), As<void*>(c)) : forward();
     case SYS_lseek: return ours ? Lseek(fd, b, As<int>(c)) : forward();
     case SYS_mmap:
-      if (KindOf(static_cast<int>(e)) == kFdOrdinary || (d & MAP_ANONYMOUS) != 0) {
+      if (!IsVirtual(static_cast<int>(e)) || (d & MAP_ANONYMOUS) != 0) {
         return As<long>(reinterpret_cast<intptr_t>(
-            MapOther(As<void*>(a), As<size_t>(b), As<int>(c), As<int>(d), static_cast<int>(e), f)));
+            MapOther(As<void*>(a), As<size_t>(b), As<int>(c), As<int>(d), static_cast<int>(e), f, Way::kNumber)));
       }
       return As<long>(reinterpret_cast<intptr_t>(
           MapFile(As<void*>(a), As<size_t>(b), As<int>(c), As<int>(d), static_cast<int>(e), f)));
     case SYS_madvise:
       return AnyHostShared() || c == MADV_DONTFORK ? HostMadvise(As<void*>(a), As<size_t>(b), As<int>(c)) : forward();
     case SYS_munmap:
-      return MattersToMappings(As<void*>(a), As<size_t>(b)) ? Unmap(As<void*>(a), As<size_t>(b)) : forward();
+      return MattersToMappings(As<void*>(a), As<size_t>(b)) ? Unmap(As<void*>(a), As<size_t>(b), Way::kNumber)
+                                                            : forward();
     case SYS_mremap:
       return MattersToMappings(As<void*>(a), As<size_t>(b))
                  ? static_cast<long>(reinterpret_cast<intptr_t>(
-                       Remap(As<void*>(a), As<size_t>(b), As<size_t>(c), As<int>(d), As<void*>(e))))
+                       Remap(As<void*>(a), As<size_t>(b), As<size_t>(c), As<int>(d), As<void*>(e), Way::kNumber)))
                  : forward();
     case SYS_dup: return Dup(fd);
     case SYS_dup2: return Dup2(fd, As<int>(b));

@@ -145,11 +145,51 @@ class Programs(RdmaCmCase):
         with open(target, "rb") as file:
             self.assertEqual(file.read(), text)
 
+    def test_udaddy(self):
+        self.talk(["udaddy", "-p", self.port, "-c", "2", "-C", "10"],
+                  ["udaddy", "-s", self.ip, "-p", self.port, "-c", "2", "-C", "10"])
+
+    def test_mckey(self):
+        need("mckey")
+        receiver = Running(self.machine.command("mckey", "-m", "239.1.1.1", "-b", self.ip, "-C", "5"))
+        self.addCleanup(receiver.kill)
+        wait_until("the receiver has joined", lambda: self.machine.ps()["rdma_cm"]["groups"] > 0)
+        # What it posts, it posts after that: datagrams sent until it has all it waits for.
+        while receiver.process.poll() is None:
+            self.run_ok("mckey", "-m", "239.1.1.1", "-b", self.ip, "-s", "-C", "5")
+        got = receiver.result()
+        self.assertEqual(got.status, 0, str(got))
+        self.assertIn("joined dgid: ::ffff:239.1.1.1", got.out + got.err)
+
     def test_perftest_connects_by_rdma_cm(self):
         for tool in ("ib_write_bw", "ib_send_lat", "ib_read_bw"):
             port = str(free_port())
             need(tool)
             self.talk([tool, "-R", "-n", "200", "-p", port], [tool, "-R", "-n", "200", "-p", port, self.ip])
+
+
+class Libfabric(RdmaCmCase):
+    """fi_pingpong: its processes meet by TCP, then by rdma_cm. Its memory monitor rewrites libc's munmap()."""
+
+    def pingpong(self, provider, endpoint):
+        need("fi_pingpong")
+        port = free_port()
+        # With room for 256 peers its CQ would be larger than rxe's; two NICs of one address have one domain by address.
+        args = ["env", "FI_UNIVERSE_SIZE=4", "fi_pingpong", "-p", provider, "-d", "rxe0", "-e", endpoint, "-I", "5", "-c"]
+        server, client = self.machine.pair([*args, "-B", str(port)], [*args, "-P", str(port), self.ip], port)
+        for got in (server, client):
+            self.assertEqual(got.status, 0, str(got))
+
+    def test_msg_endpoints(self):
+        self.pingpong("verbs", "msg")
+
+    def test_rdm_endpoints_over_rxm(self):
+        self.pingpong("verbs;ofi_rxm", "rdm")
+
+    def test_domains(self):
+        got = self.run_ok(need("fi_info"), "-p", "verbs")
+        self.assertIn("domain: rxe0", got.out)
+        self.assertIn("FI_PROTO_RDMA_CM_IB_RC", got.out)
 
 
 class Death(RdmaCmCase):

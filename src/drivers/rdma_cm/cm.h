@@ -162,7 +162,7 @@ class Cm {
   uint32_t LeaveMulticast(const Ref<Multicast>& mc);  // returns the events it was given
 
   struct Counts {
-    size_t ids = 0, listening = 0, connected = 0;
+    size_t ids = 0, listening = 0, connected = 0, groups = 0;
   };
   Counts Count() const;
 

@@ -226,7 +226,7 @@ bool Cm::QueueConnectRequest(Id& listener, const Ref<Id>& conn, Event event) {
 }
 
 Cm::Counts Cm::Count() const {
-  Counts counts;
+  Counts counts = {.groups = multicasts_.size()};
   for (const auto& [number, id] : ids_) {
     ++counts.ids;
     if (id->state == State::kListen) ++counts.listening;
