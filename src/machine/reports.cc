@@ -61,7 +61,8 @@ Json Nics(const ReportSources& s) {
 
 Json RdmaCm(const ReportSources& s) {
   const auto counts = s.rdma_cm.Count();
-  return {{"ids", counts.ids}, {"listening", counts.listening}, {"connected", counts.connected}, {"groups", counts.groups}};
+  return {
+      {"ids", counts.ids}, {"listening", counts.listening}, {"connected", counts.connected}, {"groups", counts.groups}};
 }
 
 Json Counters(const roce::NicCounters& counters) {
