@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""10,000 QPs and CQs, 100,000 MRs, 1,000 processes: made, measured in the machine, destroyed or left behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "conformance"))
+import harness  # noqa: E402
+
+# Counts are divided by this; bars are not looked at in an instrumented machine (CAUSEWAY_SCALE_DIVISOR > 1).
+DIVISOR = int(os.environ.get("CAUSEWAY_SCALE_DIVISOR", "1"))
+# Memory in the machine per idle object, bytes. A QP has two rings, each mapped by itself, so of a page at least.
+BARS = {"qps": 8192 + 1024, "cqs": 8192, "mrs": 512}
+COUNTS = {"qps": 10000, "cqs": 10000, "mrs": 100000}
+
+
+class Scale(harness.TestCase):
+    def machine_bytes(self):
+        """The machine's own memory, and what is used of the memory that it shares with programs."""
+        answer = self.machine.ps()
+        with open(f"/proc/{answer['pid']}/status", encoding="ascii") as status:
+            own = next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon:"))
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(os.path.join(answer["folder"], "control.sock"))
+            control.sendall(b'{"op": "stats"}\n')
+            text = b"".join(iter(lambda: control.recv(65536), b""))
+        shared = sum(memory["resident_bytes"] for memory in json.loads(text)["memories"])
+        return own + shared
+
+    def many(self, kind):
+        count = COUNTS[kind] // DIVISOR
+        running = harness.Running(self.machine.command(harness.program("fault_scale"), kind, str(count)),
+                                  stdin=subprocess.PIPE)
+        self.addCleanup(running.kill)
+
+        def line():
+            text = running.process.stdout.readline().strip()
+            if not text:
+                self.fail(str(running.result(input="")))
+            return text
+
+        def go():
+            running.process.stdin.write("\n")
+            running.process.stdin.flush()
+
+        self.assertEqual(line(), "ready")
+        before = self.machine_bytes()
+        go()
+        made = float(line())
+        each = (self.machine_bytes() - before) / count
+        go()
+        destroyed = float(line())
+        after = self.machine_bytes()
+        go()
+        got = running.result()
+        self.assertEqual(got.status, 0, str(got))
+        print(f"{count} {kind}: made in {made:.2f} s, {each:.0f} bytes each, destroyed in {destroyed:.2f} s, "
+              f"{(after - before) / count:.0f} bytes each kept for the next ones", file=sys.stderr)
+        if DIVISOR == 1:
+            self.assertLessEqual(each, BARS[kind], kind)
+        harness.wait_until("nothing is left", lambda: not self.machine.holdings(), 60, self.machine.holdings)
+
+    def test_qps(self):
+        self.many("qps")
+
+    def test_cqs(self):
+        self.many("cqs")
+
+    def test_mrs(self):
+        self.many("mrs")
+
+    def test_qps_left_behind(self):
+        count = COUNTS["qps"] // DIVISOR
+        running = harness.Running(self.machine.command(harness.program("fault_scale"), "qps", str(count)),
+                                  stdin=subprocess.PIPE)
+        self.addCleanup(running.kill)
+        running.process.stdout.readline()
+        running.process.stdin.write("\n")
+        running.process.stdin.flush()
+        self.assertTrue(running.process.stdout.readline())
+        running.kill()
+        running.process.communicate()
+        harness.wait_until("nothing is left", lambda: not self.machine.holdings(), 60, self.machine.holdings)
+
+    def test_processes(self):
+        got = self.machine.run(harness.program("fault_scale"), "processes", str(1000 // DIVISOR), deadline=240)
+        self.assertEqual(got.status, 0, str(got))
+        harness.wait_until("nothing is left", lambda: not self.machine.holdings(), 60, self.machine.holdings)
+
+
+if __name__ == "__main__":
+    harness.main()
