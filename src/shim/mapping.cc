@@ -21,7 +21,7 @@ struct Tracked {
   size_t length;
   uint64_t vma;
 };
-constexpr size_t kMaxTracked = 16384;
+constexpr size_t kMaxTracked = 65536;  // vm.max_map_count (65530 by default) is reached first
 
 Lock tracked_lock;
 Tracked tracked[kMaxTracked];          // tracked_lock
