@@ -70,6 +70,14 @@ void WriteHeader(const AddressVector& av, uint32_t psn, uint64_t payload, bool i
   memcpy(grh + 24, av.dgid, 16);
 }
 
+// Whether an address of `owner` is one of `nic` as well.
+bool HasAddress(const Engine& engine, uint32_t nic, uint32_t owner) {
+  if (nic == owner) return true;
+  const auto& links = engine.nic->port_link;
+  const uint32_t link = links[owner].load(std::memory_order_relaxed);
+  return link != 0 && links[nic].load(std::memory_order_relaxed) == link;
+}
+
 // A packet that came in and went nowhere; those that find a receive are counted with it.
 Answer Dropped(const Engine& engine, const QpContext& qp) {
   engine.nic->counters[qp.nic].retired_received.fetch_add(1, std::memory_order_relaxed);
@@ -177,7 +185,7 @@ Outcome ExecuteDatagram(const Engine& engine, const Actor& actor, QpContext& qp,
     answer = DeliverToGroup(engine, actor, qp, datagram);
   } else if (ah.av.dest_nic != kNoNic && remote_qpn < kMaxQps) {
     QpContext& peer = engine.nic->qps[remote_qpn];
-    if (peer.valid.load(std::memory_order_acquire) != 0 && peer.nic == ah.av.dest_nic) {
+    if (peer.valid.load(std::memory_order_acquire) != 0 && HasAddress(engine, peer.nic, ah.av.dest_nic)) {
       answer = Deliver(engine, actor, qp, datagram, peer);
     }
   } else if (ah.av.dest_nic == kNoNic) {

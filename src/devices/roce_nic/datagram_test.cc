@@ -115,6 +115,12 @@ TEST_F(Ud, AQpReachesItselfAndQpsOfOtherNics) {
   PostAndRing(c_, send);  // the address is the first NIC's: not there
   EXPECT_EQ(Wait(c_).status, uapi::IB_WC_SUCCESS);
   EXPECT_TRUE(Nothing(far));
+  devices_->SetPort(0, 4096, 5);  // two NICs on one net device have the same addresses
+  devices_->SetPort(1, 4096, 5);
+  PostFull(far);
+  PostAndRing(c_, send);
+  EXPECT_EQ(Wait(c_).status, uapi::IB_WC_SUCCESS);
+  EXPECT_EQ(Wait(far).src_qp, c_.qpn);
   send.ah = MakeAh(kV4Target, 0, 1);
   PostAndRing(c_, send);
   EXPECT_EQ(Wait(c_).status, uapi::IB_WC_SUCCESS);
@@ -163,7 +169,7 @@ TEST_F(Ud, WhatCannotBeDeliveredIsASuccessAndVanishes) {  // 5.3, 5.4, 8.6
 }
 
 TEST_F(Ud, TheMtuIsThePorts) {
-  devices_->SetPortMtu(nic_, 1024);
+  devices_->SetPort(nic_, 1024, 0);
   PostFull(d_);
   PostAndRing(c_, To(d_, 1025));
   EXPECT_EQ(Wait(c_).status, uapi::IB_WC_SUCCESS);

@@ -125,7 +125,11 @@ void NicDevices::Start() {
 }
 
 uint32_t NicDevices::AddNic() { return impl_->nic->nic_count++; }
-void NicDevices::SetPortMtu(uint32_t nic, uint32_t bytes) { impl_->nic->port_mtu[nic].store(bytes); }
+void NicDevices::SetPort(uint32_t nic, uint32_t mtu, uint32_t link) {
+  impl_->nic->port_mtu[nic].store(mtu);
+  impl_->nic->port_link[nic].store(link);
+}
+void NicDevices::CountLinkDowned(uint32_t nic) { impl_->nic->counters[nic].link_downed.fetch_add(1); }
 
 const NicCounters& NicDevices::counters(uint32_t nic) const {
   NicCounters& counters = impl_->nic->counters[nic];

@@ -105,8 +105,11 @@ class NicDevices {
   void SetInterrupts(Interrupts interrupts);  // before Start
   void Start();                               // the NIC thread
 
-  uint32_t AddNic();                                // index of a new NIC
-  void SetPortMtu(uint32_t nic, uint32_t bytes);    // the port's active MTU, which bounds datagrams; 0 (unset): 4096
+  uint32_t AddNic();  // index of a new NIC
+  // The port's active MTU in bytes, which bounds datagrams (unset: 4096), and its link: NICs of one link (not 0) have
+  // each other's addresses, so that a datagram to one of them is for the QP of its number, whichever NIC that is on.
+  void SetPort(uint32_t nic, uint32_t mtu, uint32_t link);
+  void CountLinkDowned(uint32_t nic);               // hw_counters link_downed
   const NicCounters& counters(uint32_t nic) const;  // as of now
 
   uint32_t AllocPd();  // machine-wide number, never reused

@@ -276,6 +276,7 @@ struct alignas(64) NicMemory {
   PendingSet<kMaxCqs> pending_cqs;
   PendingSet<kMaxSrqs> pending_srqs;
   std::atomic<uint32_t> port_mtu[kMaxNics];            // bytes of payload that a datagram may have
+  std::atomic<uint32_t> port_link[kMaxNics];           // NICs with the same number, not 0, share their addresses
   std::atomic<uint32_t> multicast[kMulticastBuckets];  // first MulticastMember, 0 none
   MulticastMember multicast_members[kMaxMulticastMembers];
   MmEntry mms[kMaxMms];

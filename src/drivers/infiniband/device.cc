@@ -157,7 +157,9 @@ IbDevice::IbDevice(IbCore& core, const NicConfig& config, uint32_t number, NetDe
       ifindex_(netdev.ifindex),
       net_mtu_(netdev.mtu),
       gids_(mac_, netdev),
-      last_link_(QueryLink(netdev_)) {}
+      last_link_(QueryLink(netdev_)) {
+  core.nics().SetPort(nic_, 128u << active_mtu(), netdev.ifindex);
+}
 
 std::optional<uint32_t> IbDevice::ChangeAddress(const Gid& address, bool present) {
   const auto index = present ? gids_.Add(address) : gids_.Remove(address);
@@ -183,8 +185,10 @@ std::vector<uint32_t> IbDevice::Resync() {
 void IbDevice::ChangeLink(uint32_t ifindex, uint32_t mtu, LinkState state) {
   ifindex_.store(ifindex, std::memory_order_relaxed);
   if (mtu != 0) net_mtu_.store(mtu, std::memory_order_relaxed);
+  core_.nics().SetPort(nic_, 128u << active_mtu(), ifindex);
   const bool was_up = std::exchange(last_link_, state) == LinkState::kUp;
   if (const bool is_up = state == LinkState::kUp; is_up != was_up) {
+    if (was_up) core_.nics().CountLinkDowned(nic_);
     RaisePortEvent(is_up ? uapi::IB_EVENT_PORT_ACTIVE : uapi::IB_EVENT_PORT_ERR);
   }
 }
