@@ -47,8 +47,7 @@ void InitEngine(Engine& engine, std::byte* arena, uint32_t mm, std::byte* (*map_
 void RingDoorbell(const Engine& engine, uint32_t slot, uint32_t qpn);
 
 // ---- for the machine (nic.cc), with the SQ lock of `qp` held unless said otherwise
-enum class RunReason { kDoorbell, kTimer };
-void RunSendQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp, RunReason reason);
+void RunSendQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp);
 // Completes everything queued with WR_FLUSH_ERR. Takes the RQ lock for the receive queue.
 void FlushLocked(const Engine& engine, const Actor& actor, QpContext& qp);
 // Tells the machine's NIC thread to look at the QP.

@@ -30,16 +30,33 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
   memset(Device(0), 0xdd, 4096);
   memset(Device(4096 + 8192), 0xdd, 4096);
   const auto host_at = reinterpret_cast<uint64_t>(inside);
-  for (int round = 0; round < 3000; ++round) {
-    End a = MakeEnd(8);
-    End b = MakeEnd(8);
+  const uint32_t window1 = *devices_->CreateMw(nic_, pd_, MwType::k1);
+  const uint32_t window2 = *devices_->CreateMw(nic_, pd_, MwType::k2);
+  const uint32_t bindable = HostRegionOf(inside, 4096, kAllAccess | uapi::IB_ACCESS_MW_BIND);
+  AddressVector av = {};
+  av.dgid[15] = av.sgid[15] = 1;
+  const uint32_t ah = *devices_->CreateAh(nic_, pd_, av);
+  uint8_t group[16] = {0xff, 0x0e};
+  memcpy(av.dgid, group, 16);
+  const uint32_t group_ah = *devices_->CreateAh(nic_, pd_, av);
+  constexpr uint32_t kTypes[] = {kRc, kRc, kUc, kUd};
+  for (int round = 0; round < 6000; ++round) {
+    const uint32_t type = kTypes[round % 4];
+    const bool shared = (round & 4) != 0;
+    const uint32_t srq = shared ? MakeSrq(4, 2) : 0;
+    End a = MakeEnd(8, type);
+    End b = MakeEnd(8, type, srq);
     Connect(a, b);
     Connect(b, a);
     Modify(a, {.timeout = 1, .retry_count = 0, .rnr_retry = 0});
     QpContext& qp = devices_->qp(a.qpn);
     QpContext& peer = devices_->qp(b.qpn);
+    if (type == kUd) {
+      ASSERT_TRUE(devices_->AttachMulticast(b.qpn, group));
+    }
+    const Ring receives = shared ? devices_->srq_ring(srq) : peer.rq;
     for (int i = 0; i < 3; ++i) {
-      auto* receive = uapi::RxeSlot(Queue(peer.rq), static_cast<uint32_t>(i), peer.rq.log2_elem);
+      auto* receive = uapi::RxeSlot(Queue(receives), static_cast<uint32_t>(i), receives.log2_elem);
       auto* wqe = reinterpret_cast<uapi::rxe_recv_wqe*>(receive);
       wqe->dma.num_sge = static_cast<uint32_t>(Near({0, 1, 2, 4, 5}));
       for (int s = 0; s < 4; ++s) {
@@ -51,14 +68,30 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
           reinterpret_cast<uapi::rxe_send_wqe*>(uapi::RxeSlot(Queue(qp.sq), static_cast<uint32_t>(i), qp.sq.log2_elem));
       auto* words = reinterpret_cast<uint32_t*>(send);
       for (size_t w = 0; w < 512 / 4; ++w) words[w] = Any32();
-      send->wr.opcode = static_cast<uint32_t>(Near({0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+      send->wr.opcode = static_cast<uint32_t>(Near({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 15}));
       send->wr.send_flags = Any32() % 32;
-      if (send->wr.opcode == 5 || send->wr.opcode == 6) {
+      const uint32_t windows[] = {devices_->mw(window1).rkey, devices_->mw(window2).rkey};
+      send->wr.ex = static_cast<uint32_t>(Near({windows[0], windows[1], device, 0}));
+      if (type == kUd) {
+        send->wr.wr.ud.ah_num = static_cast<uint32_t>(Near({ah, group_ah}));
+        send->wr.wr.ud.remote_qpn = static_cast<uint32_t>(Near({a.qpn, b.qpn, kMulticastQpn}));
+        send->wr.wr.ud.remote_qkey = static_cast<uint32_t>(Near({0, 0x80000000}));
+      } else if (send->wr.opcode == uapi::IB_WR_BIND_MW) {
+        send->wr.wr.mw = {Near({host_at, host_at + 64, host_at + 4096}),
+                          Near({0, 64, 4096, 4097}),
+                          static_cast<uint32_t>(Near({bindable, bindable, host_key})),
+                          static_cast<uint32_t>(Near({windows[0], windows[1]})),
+                          Any32(),
+                          Any32() % 64};
+      } else if (send->wr.opcode == uapi::IB_WR_FLUSH) {
+        send->wr.wr.flush.remote_addr = Near({4096, host_at});
+        send->wr.wr.flush.rkey = static_cast<uint32_t>(Near({device, host_key, windows[0]}));
+      } else if (send->wr.opcode == 5 || send->wr.opcode == 6) {
         send->wr.wr.atomic.remote_addr = Near({4096, 4104, host_at, 4096 + 8191});
         send->wr.wr.atomic.rkey = static_cast<uint32_t>(Near({device, host_key}));
       } else {
         send->wr.wr.rdma.remote_addr = Near({4096, 8000, host_at, host_at + 4095, 4096 + 8191});
-        send->wr.wr.rdma.rkey = static_cast<uint32_t>(Near({device, host_key}));
+        send->wr.wr.rdma.rkey = static_cast<uint32_t>(Near({device, host_key, windows[0], windows[1]}));
       }
       send->dma.length = static_cast<uint32_t>(Near({0, 1, 8, 64, 65, 4096, 8192}));
       send->dma.num_sge = static_cast<uint32_t>(Near({0, 1, 2, 4, 5, 33}));
@@ -70,13 +103,15 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
         }
       }
     }
-    Queue(peer.rq)->producer_index.store(static_cast<uint32_t>(Near({0, 1, 3})));
+    Queue(receives)->producer_index.store(static_cast<uint32_t>(Near({0, 1, 3})));
     Queue(qp.sq)->producer_index.store(static_cast<uint32_t>(Near({1, 2, 3})));
     Queue(devices_->cq_ring(a.cq))->consumer_index.store(static_cast<uint32_t>(Near({0, 0, 1, 2})));
     Ring_(a);
     for (uint64_t word : {Any(), Any()}) {  // the constants of a queue's header are the NIC's own to know
       *reinterpret_cast<uint64_t*>(Queue(qp.sq)) = word;
+      *reinterpret_cast<uint64_t*>(Queue(receives)) = word;
     }
+    Queue(receives)->consumer_index.store(Any32());
     Ring_(a);
     Modify(a, {.state = kErr});
     const uint32_t state = qp.state.load();
@@ -88,6 +123,11 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
       devices_->DestroyQp(end.qpn);
       devices_->DestroyCq(end.cq);
       for (const Ring& ring : {sq, rq, cq}) devices_->FreeRing(ring);
+    }
+    if (shared) {
+      const Ring ring = devices_->srq_ring(srq);
+      devices_->DestroySrq(srq);
+      devices_->FreeRing(ring);
     }
     for (int i = 0; i < 4096; ++i) {
       ASSERT_EQ(host[static_cast<size_t>(i)], 0xee) << "before the region, round " << round;

@@ -266,7 +266,7 @@ void NicDevices::RecoverSlot(uint32_t index) {
     FutexWake(lock->word, 1 << 30);
     // Whoever else rang this QP counted on the dead thread to look again.
     if (QpContext* qp = Containing(impl_->nic->qps, lock); qp != nullptr && qp->valid.load() != 0) {
-      RaiseAttention(impl_->engine, *qp, kAttentionRun);
+      RaiseAttention(impl_->engine, *qp, kAttentionRun | kAttentionTimer);  // it may have parked without a timer
     }
   }
   if ((slot.epoch.load() & 1) != 0) slot.epoch.fetch_add(1);

@@ -81,7 +81,7 @@ struct NicDevices::Impl {
   void UnlinkMember(uint32_t index);
 
   void ClearPending(auto& set, uint32_t index) { set.leaf[index / 64].fetch_and(~(uint64_t{1} << (index % 64))); }
-  void RunFromMachine(QpContext& qp, RunReason reason);
+  void RunFromMachine(QpContext& qp);
 
   // ---- the NIC thread (nic_thread.cc): interrupts, retry timers
   void Run();

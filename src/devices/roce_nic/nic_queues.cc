@@ -161,7 +161,7 @@ void NicDevices::DestroyQp(uint32_t qpn) {
 void NicDevices::RingDoorbell(uint32_t qpn) {
   QpContext& qp = impl_->nic->qps[qpn];
   qp.doorbells.fetch_add(1, std::memory_order_seq_cst);
-  impl_->RunFromMachine(qp, RunReason::kDoorbell);
+  impl_->RunFromMachine(qp);
 }
 
 // ---- shared receive queues

@@ -25,13 +25,13 @@ void Drain(auto& set, auto&& visit) {
 
 }  // namespace
 
-void NicDevices::Impl::RunFromMachine(QpContext& qp, RunReason reason) {
+void NicDevices::Impl::RunFromMachine(QpContext& qp) {
   const std::lock_guard lock(mutex);
   const EpochGuard epoch(actor);
   for (;;) {
     OwnedLockGuard sq(actor, qp.sq_lock, ipc::kLockSq);
     const uint32_t seen = qp.doorbells.load(std::memory_order_acquire);
-    RunSendQueueLocked(engine, actor, qp, reason);
+    RunSendQueueLocked(engine, actor, qp);
     sq.Release();
     if (qp.doorbells.load(std::memory_order_seq_cst) == seen) return;
   }
@@ -42,11 +42,11 @@ void NicDevices::Impl::HandleQp(uint32_t qpn) {
   const uint32_t attention = qp.attention.exchange(0, std::memory_order_acq_rel);
   if (qp.valid.load(std::memory_order_acquire) == 0) return;
   if ((attention & kAttentionFlush) != 0) {
-    RunFromMachine(qp, RunReason::kDoorbell);
+    RunFromMachine(qp);
     const std::lock_guard lock(mutex);
     in_error.insert(qpn);
   }
-  if ((attention & kAttentionRun) != 0) RunFromMachine(qp, RunReason::kDoorbell);
+  if ((attention & kAttentionRun) != 0) RunFromMachine(qp);
   if ((attention & kAttentionTimer) != 0) {
     const uint64_t deadline = qp.deadline_ns.load(std::memory_order_relaxed);
     if (deadline != 0) timers.emplace(deadline, qpn);
@@ -103,7 +103,7 @@ void NicDevices::Impl::Run() {
     while (!timers.empty() && timers.begin()->first <= now) {
       const uint32_t qpn = timers.begin()->second;
       timers.erase(timers.begin());
-      RunFromMachine(nic->qps[qpn], RunReason::kTimer);
+      RunFromMachine(nic->qps[qpn]);
       now = MonotonicNs();
     }
     int64_t wait = kIdleNs;

@@ -332,11 +332,11 @@ void FlushLocked(const Engine& engine, const Actor& actor, QpContext& qp) {
   FlushReceiveQueueLocked(engine, actor, qp);
 }
 
-void RunSendQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp, RunReason reason) {
+void RunSendQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp) {
   if (qp.valid.load(std::memory_order_relaxed) == 0) return;
   const uint64_t deadline = qp.deadline_ns.load(std::memory_order_relaxed);
   if (qp.parked != 0 && deadline != 0 && MonotonicNs() < deadline) {
-    if (reason == RunReason::kTimer) RaiseAttention(engine, qp, kAttentionTimer);  // woken early: keep the timer
+    // A timer of a former wait is early for this one, which has raised its own.
     if (qp.state.load(std::memory_order_relaxed) != kErr) return;
   }
   for (;;) {
@@ -391,7 +391,7 @@ void RingDoorbell(const Engine& engine, uint32_t slot, uint32_t qpn) {
     }
     counted = true;  // another's ring, seen below, is the next holder's as well
     const uint32_t seen = qp.doorbells.load(std::memory_order_acquire);
-    RunSendQueueLocked(engine, actor, qp, RunReason::kDoorbell);
+    RunSendQueueLocked(engine, actor, qp);
     lock.Release();
     if (qp.doorbells.load(std::memory_order_seq_cst) == seen) return;
   }
