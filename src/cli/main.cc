@@ -152,6 +152,45 @@ int RunCommand(std::vector<std::string> words) {
                  [&] { return Links(links); });
   add_query(verb, links, kWhich);
 
+  InjectOptions inject;
+  verb = AddVerb(app, chosen, "inject", "make an accelerator fail: ECC, page fault, heartbeat, reset ...",
+                 "  causeway inject --list\n"
+                 "  causeway inject gaudi0 ecc --uncorrectable\n"
+                 "  causeway inject accel0 page-fault --address 0xfff0000100200000 --engine 45\n"
+                 "  causeway inject gaudi1 reset --at submit --after 3\n"
+                 "  causeway inject gaudi1 thermal --celsius 80 --json\n\n"
+                 "The fault goes in where the hardware would report it; programs see what the driver makes of it:\n"
+                 "events, error records, errno, a reset. Other devices and programs go on.",
+                 [&] { return Inject(inject); });
+  verb->add_option("DEVICE", inject.device, "name, node or bus address: gaudi0, /dev/accel/accel0, 0000:03:00.0");
+  verb->add_option("FAULT", inject.fault, "which fault (--list)");
+  verb->add_option("-n,--name", inject.name, kWhich);
+  verb->add_flag("-j,--json", inject.json, "one JSON document");
+  verb->add_flag("-l,--list", inject.list, "list the faults and their options");
+  verb->add_option("--address", inject.address, "page-fault, razwi: the address");
+  verb->add_option("--engine", inject.engine, "whose fault it is: engine id (default: the first PCI DMA)");
+  verb->add_option("--stream", inject.stream, "undefined-opcode: 0 to 3, 4 for the lower CP");
+  verb->add_option("--index", inject.index, "ecc: the HBM stack");
+  verb->add_option("--celsius", inject.celsius, "thermal: degrees more (default 60)");
+  verb->add_option("--event", inject.event, "event: its number");
+  verb->add_option("--at", inject.at, "reset: now, submit or complete");
+  verb->add_option("--after", inject.after, "reset: at the Nth command submission from now on (default 1)");
+  verb->add_flag("--write", inject.write, "razwi: a write");
+  verb->add_flag("--uncorrectable", inject.uncorrectable, "ecc: cannot be corrected");
+  verb->add_flag("--critical", inject.critical, "event: the firmware says it is critical");
+
+  TopOptions top;
+  verb = AddVerb(app, chosen, "top", "live view of devices, engines, memory, links and queue pairs",
+                 "  causeway top\n"
+                 "  causeway top --name lab --interval 0.5\n"
+                 "  causeway top --json | jq .accelerators\n\n"
+                 "Ends with q or ^C. With --json, or when the output is no terminal, it looks once over one interval.",
+                 [&] { return Top(top); });
+  verb->add_option("-n,--name", top.name, kWhich);
+  verb->add_flag("-j,--json", top.json, "one JSON document");
+  verb->add_option("-i,--interval", top.interval, "seconds between two looks (default 1)")
+      ->check(CLI::Range(0.1, 3600.0));
+
   const auto has_verb = [&](const std::string& name) {
     return !app.get_subcommands([&](CLI::App* each) { return each->get_name() == name; }).empty();
   };

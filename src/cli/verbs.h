@@ -32,6 +32,27 @@ int Ps(const QueryOptions& options);
 int Explain(const QueryOptions& options);
 int Links(const QueryOptions& options);
 
+struct InjectOptions {
+  std::optional<std::string> name;
+  bool json = false;
+  bool list = false;
+  std::string device, fault;
+  std::optional<std::string> address;  // decimal or 0x...
+  std::optional<uint32_t> engine, stream, index, event;
+  std::optional<int64_t> celsius;
+  std::optional<uint64_t> after;
+  std::optional<std::string> at;
+  bool write = false, uncorrectable = false, critical = false;
+};
+int Inject(const InjectOptions& options);
+
+struct TopOptions {
+  std::optional<std::string> name;
+  bool json = false;
+  double interval = 1;  // seconds
+};
+int Top(const TopOptions& options);
+
 struct RunOptions {
   std::optional<std::string> name;
   std::string config;  // not "": a private machine made from this file

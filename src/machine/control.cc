@@ -113,7 +113,7 @@ std::string ControlReply(const std::map<std::string, ControlServer::Handler>& ha
     return error("no such op; there are: " + known);
   }
   try {
-    return handler->second().dump(-1, ' ', false, kReplace);
+    return handler->second(request).dump(-1, ' ', false, kReplace);
   } catch (const std::exception& failure) {
     return error(failure.what());
   }

@@ -14,6 +14,11 @@
 //   stats     threads, files, memories [name bytes resident_bytes], nics {name: {counter: value}}
 //   config    config: the text of <machine folder>/config.toml, or null
 //   down      down: true; the machine ends after the reply
+//   top       what `causeway top` shows: counters that only grow, and states
+//   faults    faults [name what options]: what can be injected
+//   inject    request: device (name, node or bus address), fault, and the fault's options
+//   (drivers/habanalabs/inject.h);
+//             reply: device, fault, effect, status
 #pragma once
 
 #include <functional>
@@ -31,7 +36,7 @@ namespace causeway::machine {
 class ControlServer {
  public:
   // Runs on the control thread. May throw: the reply is an error then.
-  using Handler = std::function<nlohmann::ordered_json()>;
+  using Handler = std::function<nlohmann::ordered_json(const nlohmann::json& request)>;
 
   // Serves until destroyed, on a thread of its own: a handler may wait for a driver's lock, the main loop must not.
   // errors: those of socket(), bind() and listen().

@@ -36,6 +36,7 @@
 #include "kernel/tree.h"
 #include "machine/arena_memory.h"
 #include "machine/control.h"
+#include "machine/faults.h"
 #include "machine/host_memory.h"
 #include "machine/pci_tree.h"
 #include "machine/rdma_nics.h"
@@ -259,11 +260,12 @@ Status Machine::Parts::StartServing() {
                                   .infiniband = *infiniband,
                                   .drm = *drm,
                                   .rdma_cm = *rdma_cm});
-  handlers["down"] = [this] {
+  handlers["down"] = [this](const auto&) {
     const uint64_t one = 1;
     (void)!::write(stop.get(), &one, sizeof(one));
     return nlohmann::ordered_json({{"down", true}});
   };
+  AddFaultHandlers(handlers, *habanalabs);
   CW_TRY(control, ControlServer::Start(folder + "/" + ipc::kControlName, std::move(handlers)));
   return {};
 }

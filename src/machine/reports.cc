@@ -208,6 +208,46 @@ Json Stats(const ReportSources& s) {
           {"nics", std::move(nics)}};
 }
 
+// Counters that only grow, and states: what two looks make rates of.
+Json Top(const ReportSources& s) {
+  const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(); };
+  Json accelerators = Json::array();
+  for (const auto& device : s.habanalabs.Report()) {
+    accelerators.push_back({{"name", device.name},
+                            {"type", device.type},
+                            {"status", device.status_name},
+                            {"opened_by", device.opener == 0 ? Json() : Json(device.opener)},
+                            {"used_bytes", device.dram_used},
+                            {"memory_bytes", device.dram_size},
+                            {"resident_bytes", device.hbm_resident},
+                            {"dmabufs", device.dmabufs},
+                            {"busy_engines", device.busy_engines},
+                            {"power_mw", or_null(device.power_mw)},
+                            {"temperature_mc", or_null(device.temperature_mc)},
+                            {"clock_mhz", or_null(device.clock_mhz)},
+                            {"active_submissions", device.active_cs},
+                            {"submissions", device.completed_cs},
+                            {"hard_resets", device.hard_resets}});
+  }
+  Json nics = Nics(s);
+  size_t i = 0;
+  for (const auto& device : s.infiniband.Devices()) {
+    const roce::NicCounters& counters = s.nics.counters(device.nic);
+    nics[i]["sent_pkts"] = counters.sent_pkts.load(std::memory_order_relaxed);
+    nics[i]["rcvd_pkts"] = counters.rcvd_pkts.load(std::memory_order_relaxed);
+    ++i;
+  }
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now().time_since_epoch();
+  Json top = {{"time", time.count()},
+              {"programs", s.server.Programs().size()},
+              {"files", s.files.size()},
+              {"resident_bytes", ResidentBytes()},
+              {"accelerators", std::move(accelerators)},
+              {"nics", std::move(nics)}};
+  top.update(Links(s));
+  return top;
+}
+
 Json Config(const ReportSources& s) {
   std::ifstream file(s.folder + "/config.toml", std::ios::binary);
   if (!file) return {{"config", nullptr}};
@@ -220,13 +260,14 @@ Json Config(const ReportSources& s) {
 
 std::map<std::string, ControlServer::Handler> ReportHandlers(const ReportSources& sources) {
   return {
-      {"version", [] { return Version(); }},
-      {"ps", [sources] { return Ps(sources); }},
-      {"links", [sources] { return Links(sources); }},
-      {"routes", [sources] { return Routes(sources); }},
-      {"explain", [sources] { return Explain(sources); }},
-      {"stats", [sources] { return Stats(sources); }},
-      {"config", [sources] { return Config(sources); }},
+      {"version", [](const auto&) { return Version(); }},
+      {"ps", [sources](const auto&) { return Ps(sources); }},
+      {"links", [sources](const auto&) { return Links(sources); }},
+      {"routes", [sources](const auto&) { return Routes(sources); }},
+      {"explain", [sources](const auto&) { return Explain(sources); }},
+      {"stats", [sources](const auto&) { return Stats(sources); }},
+      {"top", [sources](const auto&) { return Top(sources); }},
+      {"config", [sources](const auto&) { return Config(sources); }},
   };
 }
 

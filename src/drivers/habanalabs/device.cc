@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "drivers/habanalabs/context.h"
+#include "drivers/habanalabs/engine_status.h"
 #include "drivers/habanalabs/file.h"
 #include "drivers/habanalabs/submission.h"
 
@@ -285,6 +286,26 @@ DeviceReport HlDevice::Report() const {
   report.dram_size = properties_.user_dram_size();
   report.hbm_resident = board_->hbm_resident_bytes();
   report.dmabufs = dmabuf_export_cnt_.load(std::memory_order_relaxed);
+  report.status_name = StatusName();
+  const EngineMask busy = BusyEngines();
+  for (unsigned engine = 0; engine < EngineCount(properties_.asic); ++engine) {
+    if ((busy[engine / 64] >> (engine % 64) & 1) != 0) {
+      report.busy_engines.push_back(EngineName(properties_.asic, engine));
+    }
+  }
+  const auto ask = [this](gaudi::CpucpOpcode opcode) -> std::optional<int64_t> {
+    const auto reply = pci_link_down_ ? std::nullopt : board_->cpucp().Send({.opcode = opcode});
+    if (!reply || reply->rc != gaudi::CpucpRc::kSuccess) return {};
+    return reply->value;
+  };
+  if (const auto value = ask(gaudi::CpucpOpcode::kPowerGet)) report.power_mw = static_cast<uint64_t>(*value);
+  if (const auto value = ask(gaudi::CpucpOpcode::kFrequencyCurrGet)) report.clock_mhz = static_cast<uint64_t>(*value);
+  report.temperature_mc = ask(gaudi::CpucpOpcode::kTemperatureGet);
+  if (execution_ != nullptr) {
+    report.active_cs = execution_->ActiveCs();
+    report.completed_cs = execution_->CompletedCs();
+  }
+  report.hard_resets = reset_count().hard;
   const std::lock_guard lock(mutex_);
   report.opener = opener_;
   report.in_release = compute_ctx_in_release_;

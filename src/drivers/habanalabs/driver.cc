@@ -2,6 +2,7 @@
 #include "drivers/habanalabs/driver.h"
 
 #include "base/log.h"
+#include "drivers/habanalabs/hwmon.h"
 #include "drivers/habanalabs/sysfs.h"
 #include "pci/sysfs.h"
 
@@ -30,6 +31,7 @@ Driver::Driver(kernel::Tree& tree, pci::Bus& bus, ipc::MemoryTable& memories, ke
       bus_(bus),
       memories_(memories),
       refusals_(refusals),
+      next_hwmon_(FirstFreeHwmon()),
       own_work_(work == nullptr ? std::make_unique<WorkThread>() : nullptr),
       work_(work == nullptr ? *own_work_ : *work) {}
 Driver::~Driver() = default;
@@ -65,7 +67,9 @@ Status Driver::AddToTree(const NodeNames& names, const pci::Function& function, 
     if (claimed_.insert(path).second) CW_CHECK(tree_.Claim(path));
   }
   // Nodes come last: who can open them finds everything else in place.
-  CW_CHECK(AddSysfs(tree_, names, pci::SysfsPath(bus_.topology(), function), device));
+  const std::string folder = pci::SysfsPath(bus_.topology(), function);
+  CW_CHECK(AddSysfs(tree_, names, folder, device));
+  CW_CHECK(AddHwmon(tree_, folder, next_hwmon_++, device));
   return AddNodes(tree_, names, device);
 }
 

@@ -64,6 +64,7 @@ class Driver {
   ipc::MemoryTable& memories_;
   kernel::RefusalLog& refusals_;
   uint32_t next_accel_ = 0, next_misc_ = 0;
+  uint32_t next_hwmon_;
   std::set<std::string> claimed_;
   std::vector<std::unique_ptr<HlDevice>> devices_;  // filled before the first program connects
   std::unique_ptr<WorkQueue> own_work_;             // after the devices: its work ends before they do
