@@ -173,7 +173,7 @@ int RunCommand(std::vector<std::string> words) {
   verb->add_option("--index", inject.index, "ecc: the HBM stack");
   verb->add_option("--celsius", inject.celsius, "thermal: degrees more (default 60)");
   verb->add_option("--event", inject.event, "event: its number");
-  verb->add_option("--at", inject.at, "reset: now, submit or complete");
+  verb->add_option("--at", inject.at, "reset: now or submit");
   verb->add_option("--after", inject.after, "reset: at the Nth command submission from now on (default 1)");
   verb->add_flag("--write", inject.write, "razwi: a write");
   verb->add_flag("--uncorrectable", inject.uncorrectable, "ecc: cannot be corrected");

@@ -55,6 +55,7 @@ class Pending {
   // errors: as Schedule(), and the submission stays rejectable.
   Status Schedule() {
     CW_CHECK(submission_.Schedule(cs_));
+    submission_.device().CsSubmitted();
     scheduled_ = std::move(cs_);
     return {};
   }

@@ -66,12 +66,6 @@ struct PhysPgPack {
   uint32_t mapping_cnt = 0;     // guarded by HlDevice::mutex_
 };
 
-// Points of a command submission at which a reset can be asked for: fault injection.
-enum class CsPoint : uint8_t {
-  kSubmitted,  // its jobs are in the queues, the ioctl has not returned
-  kCompleted,  // its engines are done, its fence has not signalled
-};
-
 struct DeviceReport {
   std::string name;  // of the function: "gaudi0"
   std::string bdf;
@@ -169,13 +163,12 @@ class HlDevice {
   void RemoveNotifier(NotifierEvent& notifier);
   // The release watchdog runs: waits of a context answer EBUSY (later kernels).
   bool release_watchdog_active() const;
-  // A hard reset when the `count`th command submission from now on comes to `point`; AtCsPoint() is the submission
-  // side's, which holds no lock that HaltAndRollBack() needs.
-  void ArmReset(CsPoint point, uint64_t count) { armed_resets_[static_cast<size_t>(point)] = count; }
-  void AtCsPoint(CsPoint point) {
-    std::atomic<uint64_t>& armed = armed_resets_[static_cast<size_t>(point)];
-    uint64_t left = armed.load(std::memory_order_relaxed);
-    while (left != 0 && !armed.compare_exchange_weak(left, left - 1)) {
+  // A hard reset when the `count`th command submission from now on is in the queues and its ioctl has not returned:
+  // fault injection. CsSubmitted() is the submission side's, which holds no lock.
+  void ArmReset(uint64_t count) { armed_reset_ = count; }
+  void CsSubmitted() {
+    uint64_t left = armed_reset_.load(std::memory_order_relaxed);
+    while (left != 0 && !armed_reset_.compare_exchange_weak(left, left - 1)) {
     }
     if (left == 1) (void)Reset(kResetHard);
   }
@@ -268,7 +261,7 @@ class HlDevice {
   std::atomic<bool> reset_on_lockup_{true};
   std::atomic<uint32_t> timeout_locked_sec_;
   std::atomic<uint32_t> device_release_watchdog_timeout_sec_{30};  // HL_DEVICE_RELEASE_WATCHDOG_TIMEOUT_SEC
-  std::atomic<uint64_t> armed_resets_[2] = {};
+  std::atomic<uint64_t> armed_reset_{0};
   std::atomic<bool> pci_link_down_{false};
   std::atomic<bool> device_cpu_disabled_{false};  // it did not answer once: not asked again before a hard reset
   CsCounters cs_counters_;

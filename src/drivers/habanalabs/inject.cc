@@ -22,8 +22,8 @@ constexpr std::array kKinds = {
     FaultKind{"thermal", "the board gets hotter by N degrees; 0 ends it", "[--celsius N]"},
     FaultKind{"pcie-down", "the PCIe link goes down; the next heartbeat, within 10 s, finds out", ""},
     FaultKind{"pcie-up", "the PCIe link is there again; a hard reset (sysfs hard_reset) brings the device back", ""},
-    FaultKind{"reset", "a hard reset: now, or at the Nth submission or completion of a command submission",
-              "[--at now|submit|complete] [--after N]"},
+    FaultKind{"reset", "a hard reset: now, or inside the Nth CS ioctl, when its jobs are in the queues",
+              "[--at now|submit] [--after N]"},
     FaultKind{"event", "the firmware puts this number on the event queue", "--event NUMBER [--critical]"},
 };
 
@@ -98,12 +98,11 @@ Result<std::string> Inject(HlDevice& device, const Fault& fault) {
       CW_CHECK(device.Reset(kResetHard));
       return std::string("hard reset");
     }
-    if (at != "submit" && at != "complete") return Err(EINVAL);
+    if (at != "submit") return Err(EINVAL);
     const uint64_t after = fault.after.value_or(1);
     if (after == 0) return Err(EINVAL);
-    device.ArmReset(at == "submit" ? CsPoint::kSubmitted : CsPoint::kCompleted, after);
-    return fmt::format("hard reset when command submission number {} from now is {}", after,
-                       at == "submit" ? "submitted" : "done");
+    device.ArmReset(after);
+    return fmt::format("hard reset when command submission number {} from now is submitted", after);
   }
   if (!fault.event) return Err(EINVAL);
   if (*fault.event >= properties.num_of_events) return Err(EINVAL);

@@ -22,7 +22,7 @@ struct Fault {
   std::optional<uint32_t> index;    // ecc: HBM stack
   std::optional<int64_t> celsius;   // thermal: degrees added; 0 ends it
   std::optional<uint16_t> event;    // event: its number
-  std::optional<std::string> at;    // reset: "now", "submit", "complete"
+  std::optional<std::string> at;    // reset: "now", "submit"
   std::optional<uint64_t> after;    // reset at a point of submission: the nth from now on, 1 the next
   bool write = false;               // razwi
   bool uncorrectable = false;       // ecc

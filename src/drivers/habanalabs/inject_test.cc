@@ -70,14 +70,13 @@ TEST(HlInject, ErrnoTable) {
 TEST(HlInject, ResetAtThePointOfASubmission) {
   Harness harness;
   ASSERT_TRUE(Inject(harness.device(), {.name = "reset", .at = "submit", .after = 3}).has_value());
-  harness.device().AtCsPoint(CsPoint::kCompleted);
-  harness.device().AtCsPoint(CsPoint::kSubmitted);
-  harness.device().AtCsPoint(CsPoint::kSubmitted);
+  harness.device().CsSubmitted();
+  harness.device().CsSubmitted();
   EXPECT_EQ(harness.device().status(), uapi::kHlStatusOperational);
-  harness.device().AtCsPoint(CsPoint::kSubmitted);
+  harness.device().CsSubmitted();
   EXPECT_EQ(harness.device().status(), uapi::kHlStatusInReset);
   harness.work.Advance(seconds(1));
-  harness.device().AtCsPoint(CsPoint::kSubmitted);  // once only
+  harness.device().CsSubmitted();  // once only
   EXPECT_EQ(harness.device().status(), uapi::kHlStatusOperational);
 }
 
