@@ -81,9 +81,25 @@ TEST(Config, WhatTheDefaultTextSaysIsWhatTheDefaultsAre) {
   EXPECT_EQ(documented.accelerators[0].hbm_stacks, documented.accelerators[1].hbm_stacks);
   EXPECT_EQ(documented.accelerators[0].bar_size, documented.accelerators[1].bar_size);
   EXPECT_EQ(documented.nics[0].netdev, documented.nics[1].netdev);
-  EXPECT_EQ(documented.nics[0].capabilities.dmabuf, documented.nics[1].capabilities.dmabuf);
+  for (const NicCapabilityName& known : NicCapabilityNames()) {
+    SCOPED_TRACE(known.name);
+    EXPECT_EQ(documented.nics[0].capabilities.*known.member, documented.nics[1].capabilities.*known.member);
+    EXPECT_TRUE(documented.nics[0].capabilities.*known.member);
+    // The page names it, with a word about what it is.
+    EXPECT_NE(DefaultConfigText().find(std::string(known.name)), std::string_view::npos);
+  }
   EXPECT_EQ(documented.root_ports[0].acs, documented.root_ports[1].acs);
   EXPECT_EQ(documented.root_ports[0].link.generation, documented.root_ports[1].link.generation);
+}
+
+TEST(Config, EachCapabilityCanBeSwitchedOffAlone) {
+  for (const NicCapabilityName& off : NicCapabilityNames()) {
+    const MachineConfig config =
+        Parse(std::string(kSmall) + "capabilities = { " + std::string(off.name) + " = false }\n");
+    for (const NicCapabilityName& known : NicCapabilityNames()) {
+      EXPECT_EQ(config.nics[0].capabilities.*known.member, known.name != off.name) << off.name << " " << known.name;
+    }
+  }
 }
 
 TEST(Config, AFileWithoutHardwareHasTheDefaultHardware) {

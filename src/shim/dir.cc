@@ -2,6 +2,8 @@
 // Listing folders. A DIR that the program holds is always libc's own; the streams in which virtual entries show are in
 // a list here, with the second stream of a folder that exists in the tree and really: entries of the tree come first,
 // real ones that the tree has too are left out. Streams of other folders cost one load (no list, no look).
+// Entries of the tree come in the order of their names, numbers by value: programs take devices in the order in which
+// readdir() gives them (libibverbs), and the file system under the tree has an order of its own.
 //
 // Positions of listed streams are counts of entries: telldir() and seekdir() mean the n-th.
 #include <stdlib.h>
@@ -22,6 +24,8 @@ struct Listing {
   DIR* beside;  // the real folder; nullptr when there is none
   bool in_beside;
   long position;
+  struct dirent* entries;  // of the tree, sorted; read when the first is asked for
+  size_t entry_count, next_entry;
 };
 
 Lock listings_lock;
@@ -48,7 +52,7 @@ DIR* Enlist(DIR* key, DIR* tree, DIR* beside) {
   }
   (void)SetFd(dirfd(key), kFdOverlay, 0);
   const LockGuard lock(listings_lock);
-  *made = {listings, key, tree, beside, false, 0};
+  *made = {listings, key, tree, beside, false, 0, nullptr, 0, 0};
   listings = made;
   listing_count.fetch_add(1, std::memory_order_release);
   return key;
@@ -73,18 +77,49 @@ void FixType(uint64_t inode, unsigned char* type) {
   }
 }
 
+int ByName(const void* a, const void* b) {
+  return strverscmp(static_cast<const struct dirent*>(a)->d_name, static_cast<const struct dirent*>(b)->d_name);
+}
+
+// The tree's entries, sorted. False (errno is set) when they cannot be read.
+bool ReadTree(Listing& listing) {
+  size_t room = 0;
+  for (;;) {
+    errno = 0;
+    const struct dirent* entry = real.readdir(listing.tree);
+    if (entry == nullptr) break;
+    if (listing.entry_count == room || listing.entries == nullptr) {
+      room = room == 0 ? 32 : room * 2;
+      auto* grown = static_cast<struct dirent*>(realloc(listing.entries, room * sizeof(*listing.entries)));
+      if (grown == nullptr) return false;
+      listing.entries = grown;
+    }
+    struct dirent& copy = listing.entries[listing.entry_count++];
+    memcpy(&copy, entry, entry->d_reclen < sizeof(copy) ? entry->d_reclen : sizeof(copy));
+    FixType(copy.d_ino, &copy.d_type);
+  }
+  if (errno != 0) return false;
+  if (listing.entry_count > 1) qsort(listing.entries, listing.entry_count, sizeof(*listing.entries), ByName);
+  return true;
+}
+
+void ForgetTree(Listing& listing) {
+  free(listing.entries);
+  listing.entries = nullptr;
+  listing.entry_count = listing.next_entry = 0;
+}
+
 struct dirent* NextOf(Listing& listing) {
   const ErrnoKeeper keeper;
   if (!listing.in_beside) {
     errno = 0;
-    struct dirent* entry = real.readdir(listing.tree);
-    if (entry != nullptr) {
-      FixType(entry->d_ino, &entry->d_type);
+    if (listing.entries == nullptr && !ReadTree(listing)) return nullptr;
+    if (listing.next_entry < listing.entry_count) {
+      struct dirent* entry = &listing.entries[listing.next_entry++];
       ++listing.position;
       keeper.Restore();
       return entry;
     }
-    if (errno != 0) return nullptr;
     keeper.Restore();
     if (listing.beside == nullptr) return nullptr;
     listing.in_beside = true;
@@ -105,6 +140,7 @@ struct dirent* NextOf(Listing& listing) {
 }
 
 void Rewind(Listing& listing) {
+  ForgetTree(listing);
   real.rewinddir(listing.tree);
   if (listing.beside != nullptr) real.rewinddir(listing.beside);
   listing.in_beside = false;
@@ -185,6 +221,7 @@ int Closedir(DIR* stream) {
       Listing* found = *at;
       *at = found->next;
       other = found->key == found->tree ? found->beside : found->tree;
+      ForgetTree(*found);
       free(found);
       listing_count.fetch_sub(1, std::memory_order_release);
       break;

@@ -89,6 +89,24 @@ class Perftest(harness.TestCase):
     def test_duration_mode(self):
         self.perftest("ib_write_bw", "-D", "2")
 
+    def test_ib_send_bw_uc(self):
+        self.perftest("ib_send_bw", "-c", "UC", "-n", "1000")
+
+    def test_ib_write_bw_uc(self):
+        self.perftest("ib_write_bw", "-c", "UC", "-n", "1000")
+
+    def test_ib_send_lat_ud(self):
+        self.perftest("ib_send_lat", "-c", "UD", "-n", "1000")
+
+    def test_ib_send_bw_ud(self):
+        self.perftest("ib_send_bw", "-c", "UD", "-s", "1024", "-n", "1000", "-r", "2048")
+
+    def test_ib_send_bw_over_a_shared_receive_queue(self):
+        self.perftest("ib_send_bw", "--use-srq", "-q", "4", "-n", "1000")
+
+    def test_ib_send_lat_over_a_shared_receive_queue(self):
+        self.perftest("ib_send_lat", "--use-srq", "-n", "1000")
+
 
 if __name__ == "__main__":
     harness.main()

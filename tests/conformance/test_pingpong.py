@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ibv_rc_pingpong (package ibverbs-utils), unmodified, server and client as two processes of one machine."""
+"""The ping-pongs of package ibverbs-utils, unmodified, server and client as two processes of one machine: RC, UC, UD, and
+RC over a shared receive queue."""
 
 
 import harness
 
 
-class RcPingpong(harness.TestCase):
+class Pingpong(harness.TestCase):
+    program = None
+
     def pingpong(self, *options, client_device="rxe1", server_device="rxe0"):
-        binary = harness.need("ibv_rc_pingpong")
+        binary = harness.need(self.program)
         port = harness.free_port()
         common = ["-p", str(port), *options]
         server, client = self.pair_ok([binary, "-d", server_device, *common],
@@ -17,6 +20,16 @@ class RcPingpong(harness.TestCase):
             self.assertRegex(got.out, r"\d+ iters in [\d.]+ seconds", str(got))
             self.assertNotIn("invalid data", got.out + got.err)
         return server, client
+
+    def need_an_address(self):
+        # Index 1 is the first address of the net device, where it has one.
+        got = self.run_ok("cat", "/sys/class/infiniband/rxe0/ports/1/gids/1", "/sys/class/infiniband/rxe1/ports/1/gids/1")
+        if "0000:0000:0000:0000:0000:0000:0000:0000" in got.out:
+            self.skipTest("a net device has no address")
+
+
+class RcPingpong(Pingpong):
+    program = "ibv_rc_pingpong"
 
     def test_default(self):
         server, client = self.pingpong("-g", "0")
@@ -36,10 +49,7 @@ class RcPingpong(harness.TestCase):
         self.pingpong("-g", "0", "-e", "-c")
 
     def test_second_gid(self):
-        # Index 1 is the first address of the net device, where it has one.
-        got = self.run_ok("cat", "/sys/class/infiniband/rxe0/ports/1/gids/1", "/sys/class/infiniband/rxe1/ports/1/gids/1")
-        if "0000:0000:0000:0000:0000:0000:0000:0000" in got.out:
-            self.skipTest("a net device has no address")
+        self.need_an_address()
         self.pingpong("-g", "1", "-c")
 
     def test_one_byte(self):
@@ -66,6 +76,40 @@ class RcPingpong(harness.TestCase):
                                            [binary, "-d", "rxe1", "-p", str(port), "127.0.0.1"], port)
         self.assertIn("Failed to modify QP to RTR", server.err + client.err)
         self.assertNotEqual(client.status, 0)
+
+
+class UcPingpong(Pingpong):
+    program = "ibv_uc_pingpong"
+
+    def test_default(self):
+        self.pingpong("-g", "0", "-n", "300")
+
+    def test_events_over_the_mtu_on_one_device(self):
+        self.pingpong("-g", "0", "-e", "-s", "10000", "-n", "200", client_device="rxe0")
+
+
+class UdPingpong(Pingpong):
+    program = "ibv_ud_pingpong"
+
+    def test_default(self):
+        self.pingpong("-g", "0", "-n", "300")
+
+    def test_events(self):
+        self.pingpong("-g", "0", "-e", "-n", "200")
+
+    def test_an_address_that_both_devices_have(self):
+        self.need_an_address()
+        self.pingpong("-g", "1", "-n", "200")
+
+
+class SrqPingpong(Pingpong):
+    program = "ibv_srq_pingpong"
+
+    def test_sixteen_queue_pairs_over_one_receive_queue(self):
+        self.pingpong("-g", "0", "-n", "500")
+
+    def test_events(self):
+        self.pingpong("-g", "0", "-e", "-q", "4", "-n", "300")
 
 
 if __name__ == "__main__":

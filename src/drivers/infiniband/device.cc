@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 
 #include "drivers/infiniband/uverbs_file.h"
 
@@ -167,19 +168,35 @@ std::optional<uint32_t> IbDevice::ChangeAddress(const Gid& address, bool present
   return index;
 }
 
-std::vector<uint32_t> IbDevice::Resync() {
+std::vector<uint32_t> IbDevice::ResyncAddresses() {
   std::vector<uint32_t> changed;
   const auto note = [&](std::optional<uint32_t> index) {
     if (index) changed.push_back(*index);
   };
-  const auto now = FindNetDevice(netdev_);
-  const NetDevice found = now ? *now : NetDevice{};
+  const auto found = FindNetDevice(netdev_);
+  const std::vector<Gid> now = found ? found->addresses : std::vector<Gid>();
   for (const GidTable::Entry& entry : gids_.filled()) {
-    if (std::ranges::find(found.addresses, entry.gid) == found.addresses.end()) note(ChangeAddress(entry.gid, false));
+    if (std::ranges::find(now, entry.gid) == now.end()) note(ChangeAddress(entry.gid, false));
   }
-  for (const Gid& address : found.addresses) note(ChangeAddress(address, true));
-  ChangeLink(found.ifindex, found.mtu, QueryLink(netdev_));
+  for (const Gid& address : now) note(ChangeAddress(address, true));
   return changed;
+}
+
+std::vector<uint32_t> IbDevice::Resync() {
+  auto changed = ResyncAddresses();
+  const auto found = FindNetDevice(netdev_);
+  ChangeLink(found ? found->ifindex : 0, found ? found->mtu : 0, QueryLink(netdev_));
+  return changed;
+}
+
+std::vector<uint32_t> IbDevice::AwaitAddressesGone() {
+  constexpr int kTries = 50;  // of 2 ms; addresses may be kept (keep_addr_on_down)
+  for (int i = 0; i < kTries; ++i) {
+    const auto found = FindNetDevice(netdev_);
+    if (!found || std::ranges::all_of(found->addresses, IsV4Mapped)) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return ResyncAddresses();
 }
 
 void IbDevice::ChangeLink(uint32_t ifindex, uint32_t mtu, LinkState state) {

@@ -161,6 +161,11 @@ class IbDevice {
   std::optional<uint32_t> ChangeAddress(const Gid& address, bool present);
   // roce_gid_mgmt.c update_gid_ip() for what the interface has now. Returns the indices that changed.
   std::vector<uint32_t> Resync();
+  std::vector<uint32_t> ResyncAddresses();
+  // The interface was taken down: rtnetlink tells that before it tells of the IPv6 addresses that go with it, while
+  // Linux's drivers see GID_CHANGE and then PORT_ERR. Waits a moment for them to be gone. Returns the indices that
+  // changed.
+  std::vector<uint32_t> AwaitAddressesGone();
   // rxe_notify(): PORT_ACTIVE or PORT_ERR when the port changes.
   void ChangeLink(uint32_t ifindex, uint32_t mtu, LinkState state);
 

@@ -51,9 +51,10 @@ void Driver::FollowNetDevices() {
     });
   };
   // By name: an interface that was removed may come again with another number.
-  events.link = [for_each](const NetEvents::Link& link) {
+  events.link = [this, for_each](const NetEvents::Link& link) {
     for_each([&](IbDevice& device) {
       if (link.name != device.netdev() || (link.gone && device.ifindex() != link.ifindex)) return;
+      if (link.state == LinkState::kDown) ShowChanges(device, device.AwaitAddressesGone());
       device.ChangeLink(link.gone ? 0 : link.ifindex, link.mtu, link.state);
     });
   };
