@@ -15,6 +15,7 @@
 #include "ipc/memory_window.h"
 #include "shim/host_maps.h"
 #include "shim/machine.h"
+#include "shim/mapping.h"
 #include "shim/memcheck.h"
 #include "shim/real.h"
 #include "uapi/rdma_ioctl.h"
@@ -403,7 +404,15 @@ void WidenHostBounds(uintptr_t start, uintptr_t end) {
 
 bool IsHostVma(const uapi::Vma& vma) {
   const uint64_t inode = file_inode.load(std::memory_order_acquire);
-  return inode != 0 && vma.shared && vma.inode == inode && gnu_dev_makedev(vma.dev_major, vma.dev_minor) == file_device;
+  if (inode == 0 || !vma.shared || vma.inode != inode || gnu_dev_makedev(vma.dev_major, vma.dev_minor) != file_device) {
+    return false;
+  }
+  // The data path's windows are mappings of the same file, and stay what they are in the child of a fork.
+  const uint64_t window = vma.offset / ipc::kMemoryWindow;
+  const std::byte* const start = window < ipc::kHostMemoryWindows
+                                     ? WindowTable(ipc::kHostMemory)[window].load(std::memory_order_acquire)
+                                     : nullptr;
+  return start == nullptr || reinterpret_cast<uintptr_t>(start) + vma.offset % ipc::kMemoryWindow != vma.start;
 }
 
 void ShareForWrite(const void* buffer, size_t size) {
