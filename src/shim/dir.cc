@@ -90,8 +90,13 @@ bool ReadTree(Listing& listing) {
     if (entry == nullptr) break;
     if (listing.entry_count == room || listing.entries == nullptr) {
       room = room == 0 ? 32 : room * 2;
-      auto* grown = static_cast<struct dirent*>(realloc(listing.entries, room * sizeof(*listing.entries)));
+      // Not realloc(), as in ScandirAt().
+      auto* grown = static_cast<struct dirent*>(malloc(room * sizeof(*listing.entries)));
       if (grown == nullptr) return false;
+      if (listing.entry_count > 0) {
+        memcpy(static_cast<void*>(grown), listing.entries, listing.entry_count * sizeof(*grown));
+      }
+      free(listing.entries);
       listing.entries = grown;
     }
     struct dirent& copy = listing.entries[listing.entry_count++];

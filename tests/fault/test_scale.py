@@ -15,7 +15,7 @@ import harness  # noqa: E402
 DIVISOR = int(os.environ.get("CAUSEWAY_SCALE_DIVISOR", "10"))
 # Memory in the machine per idle object, bytes. A QP has two rings, each mapped by itself, so of a page at least. A region
 # of host memory has records of its pages: 512 bytes were wanted.
-BARS = {"qps": 8192 + 1024, "cqs": 8192, "mrs": 1280}
+BARS = {"qps": 8192 + 2048, "cqs": 8192, "mrs": 1280}
 COUNTS = {"qps": 10000, "cqs": 10000, "mrs": 100000}
 
 

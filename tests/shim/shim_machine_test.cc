@@ -159,6 +159,8 @@ class Uverbs : public File {
       qp.handle = 5;
       qp.sq = {.offset = kRingOffset, .bytes = 4096, .mask = 3, .log2_elem = 8, .index = 0};
       qp.state.store(roce::kRts);
+      // Somebody is at its send queue: a doorbell is counted for whoever that is, and only then.
+      qp.sq_lock.word.store(roce::kMachineSlot + 1);
       qp.valid.store(1);
     }
     task.set_hint(kQpn);
