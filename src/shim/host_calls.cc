@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "shim/host_maps.h"
 #include "shim/host_memory.h"
+#include "shim/mapping.h"
 #include "shim/real.h"
 
 namespace causeway::shim {
@@ -32,13 +34,16 @@ bool Stretches(uint64_t start, uint64_t end, Visit visit) {
 }  // namespace
 
 // On private memory MADV_DONTNEED and MADV_FREE let the content go; on a file's pages it comes back, or EINVAL.
-int HostMadvise(void* address, size_t length, int advice) {
+int HostMadvise(void* address, size_t length, int advice, Way way) {
+  const auto advise = [&](void* at, size_t bytes, int what) {
+    return way == Way::kLibc ? real.madvise(at, bytes, what) : static_cast<int>(Ret(Raw(SYS_madvise, at, bytes, what)));
+  };
   if (advice == MADV_DONTFORK) any_dontfork.store(true, std::memory_order_relaxed);
   const auto start = reinterpret_cast<uintptr_t>(address);
   const bool drops = advice == MADV_DONTNEED || advice == MADV_FREE || advice == kDontNeedLocked;
   if ((!drops && advice != MADV_REMOVE) || (start & (kPage - 1)) != 0 || length > PageDown(UINTPTR_MAX - start) ||
       !IsHostShared(start, PageUp(length))) {
-    return real.madvise(address, length, advice);
+    return advise(address, length, advice);
   }
   if (advice == MADV_REMOVE) {  // madvise_remove(): what the program has is no file
     errno = EINVAL;
@@ -50,7 +55,7 @@ int HostMadvise(void* address, size_t length, int advice) {
     hole = hole || from != covered;
     covered = to;
     // MADV_REMOVE frees the file's pages: both sides read zeroes then.
-    return real.madvise(reinterpret_cast<void*>(from), to - from, IsHostVma(vma) ? MADV_REMOVE : advice) == 0;
+    return advise(reinterpret_cast<void*>(from), to - from, IsHostVma(vma) ? MADV_REMOVE : advice) == 0;
   });
   if (!done) return -1;
   if (hole || covered != start + PageUp(length)) {

@@ -11,6 +11,8 @@
 // list of mappings is the only record of what is shared: libc unmaps memory without being seen.
 #pragma once
 
+#include "shim/mapping.h"
+
 #include <sys/types.h>
 
 #include <atomic>
@@ -40,7 +42,7 @@ bool IsHostShared(uintptr_t address, size_t length);
 void HostUnmapped(uintptr_t address, size_t length);
 
 // ---- host_calls.cc: calls of the program that mean something else on shared pages than on private ones
-int HostMadvise(void* address, size_t length, int advice);
+int HostMadvise(void* address, size_t length, int advice, Way way = Way::kLibc);
 // Set by the first MADV_DONTFORK: from then on a move looks whether its pages are so, and keeps them so.
 extern std::atomic<bool> any_dontfork;
 void* HostRealloc(void* block, size_t size);

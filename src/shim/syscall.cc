@@ -83,7 +83,8 @@ long Syscall(long number, long a, long b, long c, long d, long e, long f) {
       return As<long>(reinterpret_cast<intptr_t>(
           MapFile(As<void*>(a), As<size_t>(b), As<int>(c), As<int>(d), static_cast<int>(e), f)));
     case SYS_madvise:
-      return AnyHostShared() || c == MADV_DONTFORK ? HostMadvise(As<void*>(a), As<size_t>(b), As<int>(c)) : forward();
+      return AnyHostShared() || c == MADV_DONTFORK ? HostMadvise(As<void*>(a), As<size_t>(b), As<int>(c), Way::kNumber)
+                                                   : forward();
     case SYS_munmap:
       return MattersToMappings(As<void*>(a), As<size_t>(b)) ? Unmap(As<void*>(a), As<size_t>(b), Way::kNumber)
                                                             : forward();
