@@ -55,9 +55,12 @@ class Ref {
   }
   ~Ref() { Reset(); }
 
-  void Reset() {
+  // Whether this was the object's last reference (kref_put()).
+  bool Reset() {
     T* object = std::exchange(object_, nullptr);
-    if (object != nullptr && object->Put()) delete object;
+    if (object == nullptr || !object->Put()) return false;
+    delete object;
+    return true;
   }
   // Gives the reference up without dropping it.
   [[nodiscard]] T* Leak() { return std::exchange(object_, nullptr); }

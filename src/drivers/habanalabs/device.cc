@@ -146,11 +146,7 @@ void HlDevice::CtxEnding() {
 }
 
 // The rest of hl_device_release(). What still holds the context is work that was submitted: later kernels end it.
-void HlDevice::ReleaseEnded() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!compute_ctx_in_release_) return;
-  }
+void HlDevice::StillInUse() {
   log::Info("{}: user process closed FD but device still in use", node_);
   if (properties_.flavour != Flavour::kMisc) (void)Reset(kResetHard);
 }

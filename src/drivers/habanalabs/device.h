@@ -228,7 +228,7 @@ class HlDevice {
   void Released();               // hl_device_release() began
   void CtxEnding();              // the context's end began: nobody finds it any more
   void CtxReleased(HlCtx& ctx);  // hl_ctx_do_release() and hpriv_release(): the node can be opened again
-  void ReleaseEnded();           // the last of hl_device_release()
+  void StillInUse();             // hl_device_release() of a context that others still hold
   void FreePack(PhysPgPack& pack);
   bool IsIdle() const;
   void Heartbeat();

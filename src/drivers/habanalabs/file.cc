@@ -93,8 +93,7 @@ kernel::FileStat CharDevice(uint32_t major, uint32_t minor) {
 HlFile::~HlFile() {
   device_.Released();
   memory_manager_.RemoveAll();
-  ctx_.Reset();
-  device_.ReleaseEnded();
+  if (!ctx_.Reset()) device_.StillInUse();
 }
 
 Result<int64_t> HlFile::Ioctl(kernel::Task& task, uint32_t request, uint64_t arg) {

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
+#include "drivers/infiniband/net_monitor.h"
 #include "drivers/infiniband/uverbs_file.h"
 
 namespace causeway::infiniband {
@@ -190,12 +190,11 @@ std::vector<uint32_t> IbDevice::Resync() {
 }
 
 std::vector<uint32_t> IbDevice::AwaitAddressesGone() {
-  constexpr int kTries = 50;  // of 2 ms; addresses may be kept (keep_addr_on_down)
-  for (int i = 0; i < kTries; ++i) {
+  constexpr std::chrono::milliseconds kPatience(100);  // addresses may be kept (keep_addr_on_down)
+  AwaitAddresses(kPatience, [this] {
     const auto found = FindNetDevice(netdev_);
-    if (!found || std::ranges::all_of(found->addresses, IsV4Mapped)) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
+    return !found || std::ranges::all_of(found->addresses, IsV4Mapped);
+  });
   return ResyncAddresses();
 }
 

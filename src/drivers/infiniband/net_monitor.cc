@@ -83,7 +83,32 @@ void ParseLink(std::span<const std::byte> body, bool gone, const NetEvents& even
   events.link(link);
 }
 
+// A socket that hears of `groups`, and of nothing that was before.
+Result<UniqueFd> OpenRtnetlink(uint32_t groups) {
+  UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!socket) return HostErr();
+  sockaddr_nl address = {};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = groups;
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return HostErr();
+  return socket;
+}
+
 }  // namespace
+
+void AwaitAddresses(std::chrono::milliseconds patience, const std::function<bool()>& done) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + patience;
+  const auto socket = OpenRtnetlink(RTMGRP_IPV6_IFADDR);
+  if (!socket) return;
+  while (!done()) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
+    pollfd readable = {socket->get(), POLLIN, 0};
+    if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) == 0) return;
+    std::byte message;  // that there was one is enough: done() looks itself
+    while (::recv(socket->get(), &message, sizeof(message), MSG_DONTWAIT) >= 0) {}
+  }
+}
 
 void ParseRtnetlink(const std::byte* data, size_t len, const NetEvents& events) {
   std::span<const std::byte> bytes(data, len);
@@ -104,12 +129,7 @@ void ParseRtnetlink(const std::byte* data, size_t len, const NetEvents& events) 
 }
 
 Result<std::unique_ptr<NetMonitor>> NetMonitor::Start(NetEvents events) {
-  UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-  if (!socket) return HostErr();
-  sockaddr_nl address = {};
-  address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return HostErr();
+  CW_TRY(UniqueFd socket, OpenRtnetlink(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR));
   UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
   if (!stop) return HostErr();
   events.resync();  // what changed before the socket listened

@@ -4,6 +4,7 @@
 // rxe_notify()); the order of the events is the order of the messages.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,6 +31,10 @@ struct NetEvents {
   // Messages were lost, or nothing was watched until now: look at everything anew.
   std::function<void()> resync;
 };
+
+// Returns when done() is true, which is asked at once and after each change of an IPv6 address of any interface; or when
+// `patience` is over, or at once where such changes cannot be watched.
+void AwaitAddresses(std::chrono::milliseconds patience, const std::function<bool()>& done);
 
 // One message or several, as they come from the socket.
 void ParseRtnetlink(const std::byte* data, size_t len, const NetEvents& events);
