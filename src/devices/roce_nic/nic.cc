@@ -124,7 +124,11 @@ void NicDevices::Start() {
   impl_->thread = std::thread([this] { impl_->Run(); });
 }
 
-uint32_t NicDevices::AddNic() { return impl_->nic->nic_count++; }
+uint32_t NicDevices::AddNic(uint32_t absent) {
+  const uint32_t nic = impl_->nic->nic_count++;
+  impl_->nic->absent[nic].store(absent);
+  return nic;
+}
 void NicDevices::SetPort(uint32_t nic, uint32_t mtu, uint32_t link) {
   impl_->nic->port_mtu[nic].store(mtu);
   impl_->nic->port_link[nic].store(link);

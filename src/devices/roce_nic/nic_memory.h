@@ -275,6 +275,7 @@ struct alignas(64) NicMemory {
   PendingSet<kMaxQps> pending_qps;
   PendingSet<kMaxCqs> pending_cqs;
   PendingSet<kMaxSrqs> pending_srqs;
+  std::atomic<uint32_t> absent[kMaxNics];              // bits by ib_wr_opcode: see NicDevices::AddNic()
   std::atomic<uint32_t> port_mtu[kMaxNics];            // bytes of payload that a datagram may have
   std::atomic<uint32_t> port_link[kMaxNics];           // NICs with the same number, not 0, share their addresses
   std::atomic<uint32_t> multicast[kMulticastBuckets];  // first MulticastMember, 0 none
@@ -287,5 +288,9 @@ struct alignas(64) NicMemory {
   AhContext ahs[kMaxAhs];
   MwEntry mws[kMaxMws];
 };
+
+inline bool Lacks(const NicMemory& memory, uint32_t nic, uint32_t opcode) {
+  return (memory.absent[nic].load(std::memory_order_relaxed) >> opcode & 1) != 0;
+}
 
 }  // namespace causeway::roce

@@ -159,7 +159,7 @@ Outcome Transact(const Engine& engine, const Actor& actor, QpContext& qp, const 
                          ? uapi::IB_WC_SUCCESS
                          : uapi::IB_WC_LOC_QP_OP_ERR};
     case uapi::IB_WR_FLUSH:
-      if (qp.type != kRc) break;
+      if (qp.type != kRc || Lacks(*engine.nic, qp.nic, opcode)) break;
       request.remote_addr = wr.flush.remote_addr;
       request.rkey = wr.flush.rkey;
       request.flush_type = wr.flush.type;
@@ -167,7 +167,7 @@ Outcome Transact(const Engine& engine, const Actor& actor, QpContext& qp, const 
       local.length = __atomic_load_n(&wqe.dma.length, __ATOMIC_RELAXED);
       return Transact(engine, actor, qp, request);
     case uapi::IB_WR_ATOMIC_WRITE:  // counts as a read (rxe_opcode.c WR_ATOMIC_OR_READ_MASK)
-      if (qp.type != kRc) break;
+      if (qp.type != kRc || Lacks(*engine.nic, qp.nic, opcode)) break;
       if (qp.max_rd_atomic == 0) {
         Park(engine, qp, 0);
         return kParked;
@@ -221,6 +221,7 @@ Outcome Execute(const Engine& engine, const Actor& actor, QpContext& qp, const u
     case uapi::IB_WR_SEND_WITH_INV: request.invalidate = request.immediate; break;
     case uapi::IB_WR_ATOMIC_CMP_AND_SWP:
     case uapi::IB_WR_ATOMIC_FETCH_AND_ADD:
+      if (Lacks(*engine.nic, qp.nic, opcode)) return {false, uapi::IB_WC_LOC_QP_OP_ERR};
       request.remote_addr = wqe.wr.wr.atomic.remote_addr;
       request.rkey = wqe.wr.wr.atomic.rkey;
       request.atomic = {opcode == uapi::IB_WR_ATOMIC_CMP_AND_SWP, wqe.wr.wr.atomic.compare_add, wqe.wr.wr.atomic.swap};

@@ -242,6 +242,15 @@ Answer OutOfSequence(const Engine& engine, QpContext& qp, const Request& request
   }
 }
 
+// What a NIC may lack.
+Answer RespondRare(const Engine& engine, const Actor& actor, QpContext& from, QpContext& qp, const Request& request) {
+  switch (request.opcode) {
+    case uapi::IB_WR_ATOMIC_WRITE: return RespondAtomicWrite(engine, actor, from, qp, request);
+    case uapi::IB_WR_FLUSH: return RespondFlush(engine, actor, qp, request);
+    default: return RespondAtomic(engine, actor, from, qp, request);
+  }
+}
+
 }  // namespace
 
 Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const Request& request, uint32_t* rnr_timer) {
@@ -274,9 +283,11 @@ Answer Respond(const Engine& engine, const Actor& actor, QpContext& from, const 
       replies = request.packets;
       break;
     case uapi::IB_WR_ATOMIC_CMP_AND_SWP:
-    case uapi::IB_WR_ATOMIC_FETCH_AND_ADD: answer = RespondAtomic(engine, actor, from, qp, request); break;
-    case uapi::IB_WR_ATOMIC_WRITE: answer = RespondAtomicWrite(engine, actor, from, qp, request); break;
-    case uapi::IB_WR_FLUSH: answer = RespondFlush(engine, actor, qp, request); break;
+    case uapi::IB_WR_ATOMIC_FETCH_AND_ADD:
+    case uapi::IB_WR_ATOMIC_WRITE:
+    case uapi::IB_WR_FLUSH:
+      if (!Lacks(*engine.nic, qp.nic, request.opcode)) answer = RespondRare(engine, actor, from, qp, request);
+      break;
     default: break;
   }
   if (answer == Answer::kAck) {

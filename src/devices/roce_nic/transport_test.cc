@@ -61,6 +61,41 @@ TEST_F(Transport, OpcodesThatAQpTypeDoesNotHave) {
   }
 }
 
+// A NIC that was built without an opcode neither sends nor serves it; other requests are as ever.
+TEST_F(Transport, OpcodesThatANicDoesNotHave) {
+  const uint32_t whole = nic_;
+  for (const uint32_t opcode : {uapi::IB_WR_ATOMIC_CMP_AND_SWP, uapi::IB_WR_ATOMIC_FETCH_AND_ADD,
+                                uapi::IB_WR_ATOMIC_WRITE, uapi::IB_WR_FLUSH}) {
+    SCOPED_TRACE(opcode);
+    const uint32_t lacking = devices_->AddNic(1u << opcode);
+    struct {
+      uint32_t requester, responder, want;
+    } const cases[] = {{lacking, whole, uapi::IB_WC_LOC_QP_OP_ERR}, {whole, lacking, uapi::IB_WC_REM_INV_REQ_ERR}};
+    for (const auto& c : cases) {
+      SCOPED_TRACE(c.want);
+      const auto end_on = [this](uint32_t nic) {
+        nic_ = nic;
+        return MakeEnd();
+      };
+      End a = end_on(c.requester), b = end_on(c.responder);
+      const uint32_t region = DeviceRegion(0, 4096);
+      Connect(a, b);
+      nic_ = c.requester;
+      const uint32_t source = HostRegionOf(buffer_.data(), buffer_.size());
+      Connect(b, a);
+      Send send = Make(uapi::IB_WR_RDMA_WRITE, 8);
+      send.rkey = region;
+      send.lkey = source;
+      PostAndRing(a, send);
+      EXPECT_EQ(Wait(a).status, uapi::IB_WC_SUCCESS);
+      send.opcode = opcode;
+      PostAndRing(a, send);
+      EXPECT_EQ(Wait(a).status, c.want);
+    }
+  }
+  nic_ = whole;
+}
+
 TEST_F(Transport, UcMovesDataWithoutAnswers) {
   auto [a, b] = MakePair(kUc);
   PostAndRing(a, Make(uapi::IB_WR_RDMA_WRITE, 3000));

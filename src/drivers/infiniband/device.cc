@@ -148,11 +148,20 @@ void IbCore::UnpinPages(pid_t pid, uint64_t pages) {
   if (it->second == 0) pinned_pages_.erase(it);
 }
 
+// Bits by ib_wr_opcode.
+static uint32_t AbsentOpcodes(const Capabilities& has) {
+  uint32_t absent = 0;
+  if (!has.atomics) absent |= 1u << uapi::IB_WR_ATOMIC_CMP_AND_SWP | 1u << uapi::IB_WR_ATOMIC_FETCH_AND_ADD;
+  if (!has.atomic_write) absent |= 1u << uapi::IB_WR_ATOMIC_WRITE;
+  if (!has.flush) absent |= 1u << uapi::IB_WR_FLUSH;
+  return absent;
+}
+
 IbDevice::IbDevice(IbCore& core, const NicConfig& config, uint32_t number, NetDevice netdev)
     : core_(core),
       config_(Consistent(config)),
       number_(number),
-      nic_(core.nics().AddNic()),
+      nic_(core.nics().AddNic(AbsentOpcodes(config.capabilities))),
       mac_(config.mac.value_or(MadeUpMac(number))),
       netdev_(netdev.name),
       ifindex_(netdev.ifindex),
