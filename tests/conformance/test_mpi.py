@@ -40,9 +40,14 @@ class OpenMpi(harness.TestCase):
     def test_two_ranks_over_rc(self):
         self.values("rc_v,self", 2)
 
-
     def test_four_ranks_over_rc(self):
         self.values("rc_v,self", 4)
+
+    def test_two_ranks_over_ud(self):
+        self.values("ud_v,self", 2)
+
+    def test_four_ranks_over_ud(self):
+        self.values("ud_v,self", 4)
 
 
 if __name__ == "__main__":
