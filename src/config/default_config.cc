@@ -9,7 +9,7 @@ std::string_view DefaultConfigText() {
 # Sizes are a number of bytes or a text: "64 MiB", "128 GiB". Names are letters, digits and . _ -, all different.
 
 [machine]
-name = "default"         # `causeway run --machine NAME`; several machines may be up
+name = "default"         # `causeway run --name NAME`; several machines may be up
 iommu = "off"            # "off": a DMA address is a bus address. "passthrough": the same, behind an identity IOMMU.
                          # "on": DMA addresses are IOVAs, and all traffic goes up to the root complex to be translated
 cpu = "intel"            # "amd-zen": the kernel lets any two devices talk peer to peer through the root complex

@@ -22,7 +22,9 @@ namespace causeway::roce {
 // Cyclic index allocation, as the kernel's rxe_pool does: a freed number rests until the others have had their turn.
 class IndexPool {
  public:
-  IndexPool(uint32_t first, uint32_t limit) : first_(first), limit_(limit), next_(first) {}
+  // [first, limit), in turn; `next` is the first to be taken.
+  IndexPool(uint32_t first, uint32_t limit, uint32_t next) : first_(first), limit_(limit), next_(next) {}
+  IndexPool(uint32_t first, uint32_t limit) : IndexPool(first, limit, first) {}
   Result<uint32_t> Take() {
     const std::lock_guard lock(mutex_);
     if (used_.size() >= limit_ - first_) return Err(ENOMEM);
@@ -111,7 +113,9 @@ struct NicDevices::Impl {
   std::mutex random_mutex;
   std::atomic<uint32_t> next_pd{1};
   std::atomic<uint64_t> next_generation{1};
-  IndexPool qpns{kFirstQpn, kMaxQps};
+  // Two machines with the same addresses are soon made (two `causeway run` without a common machine). A program that was
+  // told a QPN of the other one must not find a QP of its own there.
+  IndexPool qpns{kFirstQpn, kMaxQps, std::uniform_int_distribution<uint32_t>(kFirstQpn, kMaxQps - 1)(random)};
   IndexPool cqs{1, kMaxCqs};
   IndexPool mrs{2, kMaxMrs};  // 1 is the kernel's own, as on rxe
   IndexPool mms{1, kMaxMms};
