@@ -1,27 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/gaudi/engines.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/result.h"
 
 namespace causeway::gaudi {
 namespace {
 
-constexpr uint32_t kQuantum = 512;     // packets of one CP before another's turn
-constexpr uint32_t kStoreBatch = 256;  // sync manager's stores between two looks at the CPs
+constexpr uint32_t kQuantum = 512;                      // packets of one CP before another's turn
+constexpr uint32_t kQuantumHere = 64, kTurnsHere = 16;  // the same for RunHere(), and how many turns
+constexpr uint32_t kStoreBatch = 256;                   // sync manager's stores between two looks at the CPs
 constexpr uint32_t kPage = 4096;
 constexpr size_t kMaxEvents = 64;  // not delivered yet; further ones are lost, as in a full event queue
-
-uint64_t NowNs() {
-  timespec now{};
-  (void)clock_gettime(CLOCK_MONOTONIC, &now);  // cannot fail: the clock exists and the pointer is good
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 }  // namespace
 
@@ -35,7 +29,7 @@ class Engines::DriverLock {
   }
   ~DriverLock() {
     lock_.unlock();
-    if (engines_.waiting_.load() == 0) engines_.let_in_.notify_one();
+    if (engines_.waiting_.load() == 0) engines_.let_in_.notify_all();
   }
   DriverLock(const DriverLock&) = delete;
   DriverLock& operator=(const DriverLock&) = delete;
@@ -103,6 +97,27 @@ void Engines::SetClient(EngineClient* client) {
 void Engines::WriteRegisters(std::span<const RegisterWrite> writes) {
   DriverLock lock(*this);
   for (const RegisterWrite& write : writes) StoreRegister(write.offset, write.value, Origin::kDriver);
+}
+
+void Engines::RingDoorbells(std::span<const RegisterWrite> writes) {
+  DriverLock lock(*this);
+  const bool running = std::exchange(running_, true);
+  for (const RegisterWrite& write : writes) StoreRegister(write.offset, write.value, Origin::kDriver);
+  running_ = running;
+}
+
+void Engines::RunHere() {
+  DriverLock lock(*this);
+  if (running_) return;
+  running_ = here_ = true;
+  hand_over_ = false;
+  // An event may make the driver reset the device: that is nothing for a thread in a system call.
+  for (uint32_t turn = 0; turn < kTurnsHere && !NothingToDo() && !hand_over_ && !stop_; ++turn) {
+    if (!commits_.empty() || !events_.empty()) break;
+    Turn(lock.lock(), kQuantumHere);
+  }
+  running_ = here_ = false;
+  if (!NothingToDo()) Wake();
 }
 
 uint32_t Engines::ReadRegister(uint32_t offset) {
@@ -353,12 +368,12 @@ void Engines::MarkReady(uint32_t qman, uint32_t cp) {
 }
 
 void Engines::Wake() {
+  if (running_) return;
   if (!thread_.joinable()) thread_ = std::thread([this] { Loop(); });
   work_.notify_one();
 }
 
-bool Engines::DrainStores(uint32_t budget) {
-  bool left = false;
+void Engines::DrainStores(uint32_t budget) {
   for (SyncManager& manager : sync_managers_) {
     SmStore store;
     for (uint32_t n = 0; n < budget && manager.TakeStore(&store); ++n) {
@@ -384,16 +399,14 @@ bool Engines::DrainStores(uint32_t budget) {
                 .value = 0});
       }
     }
-    left = left || manager.HasStores();
   }
-  return left;
 }
 
 void Engines::Deliver(std::unique_lock<std::mutex>& lock) {
   std::vector<uint32_t> interrupts;
   std::vector<EngineEvent> events;
   interrupts.swap(interrupts_);
-  events.swap(events_);
+  if (!here_) events.swap(events_);
   EngineClient* const client = client_;
   if (client == nullptr) return;
   delivering_ = true;
@@ -410,26 +423,34 @@ void Engines::LetOthersIn(std::unique_lock<std::mutex>& lock) {
   let_in_.wait(lock, [&] { return waiting_.load() == 0 || stop_; });
 }
 
+bool Engines::NothingToDo() const {
+  return ready_.empty() && commits_.empty() && interrupts_.empty() && events_.empty() &&
+         std::ranges::none_of(sync_managers_, [](const SyncManager& manager) { return manager.HasStores(); });
+}
+
+void Engines::Turn(std::unique_lock<std::mutex>& lock, uint32_t quantum) {
+  DrainStores(kStoreBatch);
+  if (!here_) (void)RunCommits(lock);
+  if (!ready_.empty()) {
+    const uint32_t id = ready_.front();
+    ready_.pop_front();
+    is_ready_[id] = false;
+    if (qmans_[id / 8]->Run(id % 8, quantum, lock)) MarkReady(id / 8, id % 8);
+  }
+  if (!interrupts_.empty() || (!events_.empty() && !here_)) Deliver(lock);
+  LetOthersIn(lock);
+}
+
 void Engines::Loop() {
   std::unique_lock lock(mutex_);
-  uint64_t working_since = NowNs();
   while (!stop_) {
-    const bool stores_left = DrainStores(kStoreBatch);
-    (void)RunCommits(lock);
-    if (!ready_.empty()) {
-      const uint32_t id = ready_.front();
-      ready_.pop_front();
-      is_ready_[id] = false;
-      if (qmans_[id / 8]->Run(id % 8, kQuantum, lock)) MarkReady(id / 8, id % 8);
+    if (!running_ && !NothingToDo()) {
+      running_ = true;
+      while (!NothingToDo() && !stop_) Turn(lock, kQuantum);
+      running_ = false;
+      continue;
     }
-    if (!interrupts_.empty() || !events_.empty()) Deliver(lock);
-    LetOthersIn(lock);
-    const bool idle = ready_.empty() && commits_.empty() && interrupts_.empty() && events_.empty() && !stores_left &&
-                      std::ranges::none_of(sync_managers_, [](const SyncManager& m) { return m.HasStores(); });
-    if (!idle || stop_) continue;
-    busy_ns_.fetch_add(NowNs() - working_since, std::memory_order_relaxed);
     work_.wait(lock);
-    working_since = NowNs();
   }
 }
 

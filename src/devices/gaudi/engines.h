@@ -7,8 +7,9 @@
 //                                                            \--> Event(...)          faults, undefined opcodes
 //
 // One thread, started by the first work, runs whatever can run, a quantum of packets at a time in turn, and sleeps when
-// nothing can. mutex_ guards all state; it is dropped while bytes are moved and while the client is called. Register
-// accesses of the driver wait for the end of the current quantum at most.
+// nothing can. A driver's thread that has rung a doorbell may do the first, short part itself (RunHere()): two switches
+// of threads less for a submission of a few packets. mutex_ guards all state; it is dropped while bytes are moved and
+// while the client is called. Register accesses of the driver wait for the end of the current quantum at most.
 #pragma once
 
 #include <array>
@@ -50,7 +51,8 @@ struct EngineEvent {
   uint32_t value;  // the opcode
 };
 
-// The driver's interrupt handlers. Called on the engines' thread without locks held.
+// The driver's interrupt handlers. Called without locks of the engines held: Event() on their thread, Interrupt() there
+// or by RunHere().
 class EngineClient {
  public:
   virtual ~EngineClient() = default;
@@ -80,6 +82,11 @@ class Engines {
   void WriteRegisters(std::initializer_list<RegisterWrite> writes) {
     WriteRegisters(std::span<const RegisterWrite>(writes.begin(), writes.size()));
   }
+  // The same, but the engines' thread is not woken for it: the caller lets its locks go and calls RunHere().
+  void RingDoorbells(std::span<const RegisterWrite> writes);
+  // Runs what can run, unless it is being done already: packets that take no time, a few hundred of them. What is left
+  // (transfers, above all) is the engines' thread's.
+  void RunHere();
   uint32_t ReadRegister(uint32_t offset);
   // Bytes at a device address, as debugfs and tests look at them. False: nothing is there, or registers are.
   bool ReadMemory(uint64_t address, std::span<std::byte> to);
@@ -93,11 +100,7 @@ class Engines {
   bool Idle();
   // Text lines "engine, stream, state" for INFO ENGINE_STATUS.
   std::string Describe();
-  // Packets executed since creation, for reports.
-  uint64_t packets() const { return packets_.load(std::memory_order_relaxed); }
   const std::vector<QmanSpec>& qman_specs() const { return specs_; }
-  // Nanoseconds the engines worked, and since when that is counted: for utilisation.
-  uint64_t busy_ns() const { return busy_ns_.load(std::memory_order_relaxed); }
 
   // ---- the engines' own (with the lock held)
   Fabric& fabric() { return fabric_; }
@@ -114,6 +117,9 @@ class Engines {
   void SignalDmaCompletion(uint32_t qman);
   // Carries out the DMA descriptors that were committed. False: one of them failed.
   bool RunCommits(std::unique_lock<std::mutex>& lock) { return commits_.empty() || RunCommitsSlow(lock); }
+  // Does RunHere() run? Then only short packets are to be executed, and HandOver() leaves the rest to the thread.
+  bool here() const { return here_; }
+  void HandOver() { hand_over_ = true; }
 
  private:
   enum class Block : uint8_t { kStorage, kQman, kDma, kSyncManager, kSyncManagerGlobal, kMsi, kMsix, kDbi };
@@ -127,9 +133,11 @@ class Engines {
   uint32_t& Storage(uint32_t offset);
   uint32_t DmaBase(uint32_t qman) const { return specs_[qman].base + QmanRegistersOf(asic_).core; }
   bool RefusesSyncManagerStore(const Page& page, uint32_t offset) const;
-  bool DrainStores(uint32_t budget);
+  void DrainStores(uint32_t budget);
   void Deliver(std::unique_lock<std::mutex>& lock);
   void Wake();
+  void Turn(std::unique_lock<std::mutex>& lock, uint32_t quantum);
+  bool NothingToDo() const;
   void Loop();
   void LetOthersIn(std::unique_lock<std::mutex>& lock);
   class DriverLock;
@@ -140,7 +148,6 @@ class Engines {
   const uint32_t storage_;
   const uint64_t storage_offset_;
   const std::vector<QmanSpec> specs_;
-  std::atomic<uint64_t> packets_{0}, busy_ns_{0};
   std::atomic<uint32_t> waiting_{0};  // driver threads that want the lock
 
   std::mutex mutex_;
@@ -157,6 +164,9 @@ class Engines {
   std::vector<EngineEvent> events_;
   uint64_t epoch_ = 0;
   bool delivering_ = false;
+  bool running_ = false;    // somebody runs the engines: nobody is to be woken for new work
+  bool here_ = false;       // and it is RunHere()
+  bool hand_over_ = false;  // which is to end
   bool stop_ = false;
   std::thread thread_;
 };

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "devices/gaudi/fake_machine.h"
 #include "devices/gaudi/gaudi.h"
@@ -106,11 +107,14 @@ class Device : public EngineClient {
     } entry = {at, size, 0};
     Write(ring + pi % 16 * 16, std::as_bytes(std::span(&entry, 1)));
     ++pi;
-    engines().WriteRegisters({{base + r.glbl_cfg0, 1},
-                              {base + r.pq_base_lo + n, static_cast<uint32_t>(ring)},
-                              {base + r.pq_base_hi + n, static_cast<uint32_t>(ring >> 32)},
-                              {base + r.pq_size + n, 4},
-                              {base + r.pq_pi + n, pi % 32}});
+    const RegisterWrite writes[] = {{base + r.glbl_cfg0, 1},
+                                    {base + r.pq_base_lo + n, static_cast<uint32_t>(ring)},
+                                    {base + r.pq_base_hi + n, static_cast<uint32_t>(ring >> 32)},
+                                    {base + r.pq_size + n, 4},
+                                    {base + r.pq_pi + n, pi % 32}};
+    if (!run_here) return engines().WriteRegisters(writes);
+    engines().RingDoorbells(writes);
+    engines().RunHere();
   }
   // The interrupt that a program's last packet raised.
   void WaitInterrupt(size_t count = 1) {
@@ -132,6 +136,7 @@ class Device : public EngineClient {
   void Interrupt(uint32_t vector) override {
     const std::lock_guard lock(mutex);
     interrupts.push_back(vector);
+    interrupted = std::this_thread::get_id();
     wake.notify_all();
   }
   void Event(const EngineEvent& event) override {
@@ -149,6 +154,8 @@ class Device : public EngineClient {
   std::condition_variable wake;
   std::vector<uint32_t> interrupts;
   std::vector<EngineEvent> events;
+  std::thread::id interrupted;  // who called Interrupt() last
+  bool run_here = false;
 
  private:
   uint64_t submitted_ = 0;
@@ -324,6 +331,65 @@ TEST(Engines, ArbiterLetsEveryStreamIn) {
     }
     d.WaitInterrupt(kStreams);
     for (uint64_t stream = 0; stream < kStreams; ++stream) EXPECT_EQ(d.Read(d.sram + stream * 8), stream + 1);
+  }
+}
+
+// hl-thunk test_cs_two_streams_with_priority_arb: streams that a fence lets go together take the arbiter by priority,
+// not in the order of their fences. Each asks, lets go and asks again before it works.
+TEST(Engines, ArbiterComparesStreamsThatBecomeReadyTogether) {
+  for (const Asic asic : kBoth) {
+    for (const uint32_t first : {0u, 1u}) {
+      Device d(asic);
+      const uint32_t dma = d.Qman(EngineKind::kPciDma);
+      d.engines().WriteRegister(d.engines().qman_specs()[dma].base + d.r.arb_cfg0, 1u << 4 | kArbEnable);
+      for (uint32_t stream = 0; stream < 2; ++stream) {
+        const uint32_t priority = stream == first ? 2 : 1;
+        Commands c;
+        c.Fence(0, 1, 1).Packet(Opcode::kArbPoint, priority).Packet(Opcode::kArbPoint, kArbRelease);
+        c.Packet(Opcode::kArbPoint, priority).MsgLong(d.sram, stream + 1).Packet(Opcode::kArbPoint, kArbRelease);
+        d.Submit(dma, stream, d.Interrupt(c));
+      }
+      Commands go;
+      go.Packet(Opcode::kArbPoint, 3).Packet(Opcode::kArbPoint, kArbRelease);
+      go.MsgLong(d.FenceAddress(dma, 0, 0), 1).MsgLong(d.FenceAddress(dma, 0, 1), 1);
+      d.Submit(dma, 2, go);
+      d.WaitInterrupt(2);
+      EXPECT_EQ(d.Read(d.sram) & 0xffffffff, first == 0 ? 2u : 1u) << "who works last";
+    }
+  }
+}
+
+// RunHere(): short packets and their interrupt are the doorbell's own thread's, transfers are not.
+TEST(Engines, ShortWorkIsDoneByTheDoorbellsThread) {
+  for (const Asic asic : kBoth) {
+    Device d(asic);
+    d.run_here = true;
+    const uint32_t dma = d.Qman(EngineKind::kPciDma);
+    Commands c;
+    c.MsgLong(d.sram, 0x11).Copy(d.sram, d.user_dram, 8, d.CopyCtl());
+    d.Submit(dma, 0, d.Interrupt(c));
+    ASSERT_EQ(d.interrupts.size(), 1u);  // without a wait
+    EXPECT_EQ(d.interrupted, std::this_thread::get_id());
+    EXPECT_EQ(d.Read(d.user_dram), 0x11u);
+
+    Commands longer;
+    longer.MsgLong(d.sram, 0x22).Copy(d.sram, d.user_dram, 0x10000, d.CopyCtl());
+    d.Submit(dma, 1, d.Interrupt(longer));
+    EXPECT_EQ(d.Read(d.sram) & 0xff, 0x22u);
+    d.WaitInterrupt(2);
+    EXPECT_NE(d.interrupted, std::this_thread::get_id());
+    EXPECT_EQ(d.Read(d.user_dram) & 0xff, 0x22u);
+
+    Commands endless;  // a few hundred packets here, the others there
+    for (int n = 0; n < 3000; ++n) endless.MsgLong(d.sram, static_cast<uint32_t>(n));
+    d.Submit(dma, 2, d.Interrupt(endless));
+    d.WaitInterrupt(3);
+    EXPECT_EQ(d.Read(d.sram) & 0xffffffff, 2999u);
+
+    Commands wrong;  // what may reset the device is told by the engines' thread
+    wrong.Word(0).Word(0x1fu << 24);
+    d.Submit(dma, 3, wrong);
+    EXPECT_EQ(d.WaitEvent().kind, EngineEvent::Kind::kUndefinedOpcode);
   }
 }
 

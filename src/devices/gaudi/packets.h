@@ -89,6 +89,27 @@ constexpr uint32_t Wreg64BaseOf(uint32_t ctl) { return (ctl >> 5) & 0xf; }
 constexpr uint32_t kWreg64Relative = 1u << 9;
 constexpr uint32_t Wreg64RegisterOf(uint32_t ctl) { return (ctl >> 10) & 0x3fff; }  // in 4-byte registers
 
+// Does a packet with these first 8 bytes take next to no time? Not so what moves many bytes, or may (a store to a DMA
+// core's registers).
+constexpr bool IsShortPacket(Asic asic, uint32_t word0, uint32_t ctl) {
+  constexpr uint32_t kShortTransfer = 4096;
+  switch (static_cast<Opcode>(OpcodeOf(ctl))) {
+    case Opcode::kMsgLong:
+    case Opcode::kMsgShort:
+    case Opcode::kMsgProt:
+    case Opcode::kCpDma:
+    case Opcode::kFence:
+    case Opcode::kNop:
+    case Opcode::kArbPoint:
+    case Opcode::kWait: return true;
+    case Opcode::kLinDma: {
+      const bool linear = asic == Asic::kGaudi2 || (ctl & (kGaudiDmaLinear | kGaudiDmaMemset)) != 0;
+      return linear && word0 < kShortTransfer;
+    }
+    default: return false;
+  }
+}
+
 // Bytes of a packet whose first 8 bytes are these; 0: no such packet in this generation.
 constexpr uint32_t PacketSize(Asic asic, uint32_t word0, uint32_t ctl) {
   const bool gaudi2 = asic == Asic::kGaudi2;

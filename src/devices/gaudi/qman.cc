@@ -88,7 +88,7 @@ void Qman::WriteRegister(uint32_t offset, uint32_t value, Origin origin) {
   if (offset == registers_.arb_cfg0) {
     arb_cfg_ = value;
     if ((value & kArbEnable) == 0) arb_owner_ = -1;
-    return GrantArbiter();
+    return Ready(kArbiterTurn);
   }
   if (InArray(offset, registers_.arb_wrr_weight, kStreams, &n)) {
     streams_[n].weight = streams_[n].credit = std::max(value, 1u);
@@ -246,6 +246,10 @@ bool Qman::FenceOpens(CommandProcessor& cp) {
 }
 
 bool Qman::Run(uint32_t number, uint32_t budget, std::unique_lock<std::mutex>& lock) {
+  if (number == kArbiterTurn) {
+    GrantArbiter();
+    return false;
+  }
   CommandProcessor& cp = cps_[number];
   switch (cp.state) {
     case State::kStopped: return false;
@@ -265,6 +269,10 @@ bool Qman::Run(uint32_t number, uint32_t budget, std::unique_lock<std::mutex>& l
     }
     uint32_t words[2];
     std::memcpy(words, cp.ahead.data() + cp.ahead_at, sizeof(words));
+    if (engines_.here() && !IsShortPacket(asic_, words[0], words[1])) {
+      engines_.HandOver();
+      return true;
+    }
     const uint32_t size = PacketSize(asic_, words[0], words[1]);
     if (size == 0) {
       (void)UndefinedOpcode(number, OpcodeOf(words[1]));
@@ -289,7 +297,7 @@ Qman::Next Qman::ArbPoint(uint32_t number, uint32_t word0) {
   if ((word0 & kArbRelease) != 0) {
     if (arb_owner_ == stream) {
       arb_owner_ = -1;
-      GrantArbiter();
+      Ready(kArbiterTurn);
     }
     return Next::kGo;
   }
@@ -297,12 +305,14 @@ Qman::Next Qman::ArbPoint(uint32_t number, uint32_t word0) {
   streams_[number].priority = ArbPriorityOf(asic_, word0);
   streams_[number].asked = ++arb_clock_;
   cps_[number].state = State::kArbiter;
-  GrantArbiter();
-  return cps_[number].state == State::kArbiter ? Next::kWait : Next::kGo;
+  Ready(kArbiterTurn);
+  return Next::kWait;
 }
 
-// Chooses among the streams that wait: the highest priority, the first that asked among equals; or in turn, each as
-// often as its weight says before all have had their share.
+// The arbiter's turn comes when every stream that could run has run: ARB_MST_QUIET_PER of the hardware is there so that
+// streams that become ready together are compared, whichever asks first. Chooses among those that wait: the highest
+// priority, the first that asked among equals; or in turn, each as often as its weight says before all have had their
+// share.
 void Qman::GrantArbiter() {
   const bool enabled = (arb_cfg_ & kArbEnable) != 0;
   const auto waits = [&](uint32_t n) { return cps_[n].state == State::kArbiter; };

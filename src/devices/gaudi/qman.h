@@ -27,6 +27,8 @@ namespace causeway::gaudi {
 
 class Engines;
 
+constexpr uint32_t kArbiterTurn = kCps;  // beside the numbers of CPs, for Run()
+
 enum class Origin : uint8_t { kDriver, kProgram };  // who stores to a register
 
 class Qman {
@@ -39,7 +41,7 @@ class Qman {
   void WriteRegister(uint32_t offset, uint32_t value, Origin origin);
   uint32_t ReadRegister(uint32_t offset) const;
 
-  // Executes up to `budget` packets of a CP. True: there is more that can run now.
+  // Executes up to `budget` packets of a CP, or lets the arbiter choose. True: there is more that can run now.
   bool Run(uint32_t cp, uint32_t budget, std::unique_lock<std::mutex>& lock);
   bool Busy() const;
   // One line of INFO ENGINE_STATUS: what each CP does.

@@ -56,6 +56,7 @@ class Pending {
   Status Schedule() {
     CW_CHECK(submission_.Schedule(cs_));
     submission_.device().CsSubmitted();
+    submission_.Start();
     scheduled_ = std::move(cs_);
     return {};
   }

@@ -198,7 +198,7 @@ void Submission::SubmitJobsLocked(const CsRef& cs) {
     writes.push_back({engines_.qman_specs()[properties.qman].base + r.pq_pi + properties.stream * 4,
                       queues_[id].pi & (2 * properties.length - 1)});
   }
-  engines_.WriteRegisters(writes);
+  engines_.RingDoorbells(writes);
 }
 
 }  // namespace causeway::habanalabs

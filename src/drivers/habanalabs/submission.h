@@ -93,6 +93,8 @@ class Submission : public Execution, public gaudi::EngineClient {
   // hl_hw_queue_schedule_cs(). errors: EPERM not operational; EAGAIN queue full; ENOMEM more than an internal queue
   // holds; EINVAL as the SIGNAL, WAIT or staged rules say.
   Status Schedule(const CsRef& cs);
+  // After Schedule(), without locks: lets the engines begin.
+  void Start() { engines_.RunHere(); }
   // cs_rollback() and the last put of a submission that was not scheduled.
   void Reject(const CsRef& cs);
   // Counts a submission that was dropped, for INFO CS_COUNTERS.

@@ -351,10 +351,15 @@ TEST(CommandSubmission, TimeOut) {
   const uint64_t seq = args.out.seq;
   while (cs.h.device().status() == uapi::kHlStatusOperational) {
   }
-  cs.h.work.Advance(std::chrono::seconds(0));
-  cs.h.device().set_status(uapi::kHlStatusOperational);
+  // The timer's thread queues the reset after it has changed the status.
   uapi::hl_wait_cs_args reply;
-  EXPECT_EQ(cs.Wait(seq, &reply), ETIMEDOUT);
+  int rc = 0;
+  do {
+    cs.h.work.Advance(std::chrono::seconds(0));
+    cs.h.device().set_status(uapi::kHlStatusOperational);
+    rc = cs.Wait(seq, &reply, 0);
+  } while (rc == 0 && reply.out.status == uapi::kHlWaitBusy);
+  EXPECT_EQ(rc, ETIMEDOUT);
   EXPECT_EQ(reply.out.status, uapi::kHlWaitTimedOut);
 }
 

@@ -106,7 +106,8 @@ void AwaitAddresses(std::chrono::milliseconds patience, const std::function<bool
     pollfd readable = {socket->get(), POLLIN, 0};
     if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) == 0) return;
     std::byte message;  // that there was one is enough: done() looks itself
-    while (::recv(socket->get(), &message, sizeof(message), MSG_DONTWAIT) >= 0) {}
+    while (::recv(socket->get(), &message, sizeof(message), MSG_DONTWAIT) >= 0) {
+    }
   }
 }
 

@@ -32,8 +32,8 @@ struct NetEvents {
   std::function<void()> resync;
 };
 
-// Returns when done() is true, which is asked at once and after each change of an IPv6 address of any interface; or when
-// `patience` is over, or at once where such changes cannot be watched.
+// Returns when done() is true, which is asked at once and after each change of an IPv6 address of any interface; or
+// when `patience` is over, or at once where such changes cannot be watched.
 void AwaitAddresses(std::chrono::milliseconds patience, const std::function<bool()>& done);
 
 // One message or several, as they come from the socket.
