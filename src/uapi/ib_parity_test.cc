@@ -3,10 +3,7 @@
 // of it is checked when this file compiles.
 #include <gtest/gtest.h>
 
-// In C++ an empty struct has a size, so that the system's macro moves what it declares; as C sees it, it does not.
-#include <linux/stddef.h>
-#undef __DECLARE_FLEX_ARRAY
-#define __DECLARE_FLEX_ARRAY(type, name) type name[0]
+#include "uapi/flex_array.h"
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 #include <rdma/ib_user_ioctl_cmds.h>
@@ -17,50 +14,11 @@
 #pragma GCC diagnostic pop
 
 #include "uapi/ib_verbs.h"
+#include "uapi/parity.h"
 #include "uapi/rdma_ioctl.h"
 #include "uapi/rxe.h"
 
 namespace {
-
-namespace cw = causeway::uapi;
-
-#define SIZE(type) static_assert(sizeof(cw::type) == sizeof(::type), #type)
-#define FIELD(type, field)                                                                                             \
-  static_assert(                                                                                                       \
-      offsetof(cw::type, field) == offsetof(struct ::type, field) && sizeof(cw::type::field) == sizeof(::type::field), \
-      #type "::" #field)
-#define FIELD_AS(type, ours, theirs) static_assert(offsetof(cw::type, ours) == offsetof(struct ::type, theirs), #type)
-#define VALUE(name) static_assert(static_cast<uint64_t>(cw::name) == static_cast<uint64_t>(::name), #name)
-#define F2(t, a, b) \
-  FIELD(t, a);      \
-  FIELD(t, b)
-#define F3(t, a, b, c) \
-  F2(t, a, b);         \
-  FIELD(t, c)
-#define F4(t, a, b, c, d) \
-  F3(t, a, b, c);         \
-  FIELD(t, d)
-#define F5(t, a, b, c, d, e) \
-  F4(t, a, b, c, d);         \
-  FIELD(t, e)
-#define F6(t, a, b, c, d, e, f) \
-  F5(t, a, b, c, d, e);         \
-  FIELD(t, f)
-#define V2(a, b) \
-  VALUE(a);      \
-  VALUE(b)
-#define V3(a, b, c) \
-  V2(a, b);         \
-  VALUE(c)
-#define V4(a, b, c, d) \
-  V3(a, b, c);         \
-  VALUE(d)
-#define V5(a, b, c, d, e) \
-  V4(a, b, c, d);         \
-  VALUE(e)
-#define V7(a, b, c, d, e, f, g) \
-  V5(a, b, c, d, e);            \
-  V2(f, g)
 
 // ---- rdma_user_rxe.h
 SIZE(rxe_queue_buf);

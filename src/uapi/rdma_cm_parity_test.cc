@@ -6,42 +6,16 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-// In C++ an empty struct has a size, so that the system's macro moves what it declares; as C sees it, it does not.
-#include <linux/stddef.h>
-#undef __DECLARE_FLEX_ARRAY
-#define __DECLARE_FLEX_ARRAY(type, name) type name[0]
+#include "uapi/flex_array.h"
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 #include <rdma/rdma_user_cm.h>
 #pragma GCC diagnostic pop
 
+#include "uapi/parity.h"
 #include "uapi/rdma_cm.h"
 
 namespace {
-
-namespace cw = causeway::uapi;
-
-#define SIZE(type) static_assert(sizeof(cw::type) == sizeof(::type), #type)
-#define FIELD(type, field)                                                                                             \
-  static_assert(                                                                                                       \
-      offsetof(cw::type, field) == offsetof(struct ::type, field) && sizeof(cw::type::field) == sizeof(::type::field), \
-      #type "::" #field)
-#define VALUE(name) static_assert(static_cast<uint64_t>(cw::name) == static_cast<uint64_t>(::name), #name)
-#define F2(t, a, b) \
-  FIELD(t, a);      \
-  FIELD(t, b)
-#define F3(t, a, b, c) \
-  F2(t, a, b);         \
-  FIELD(t, c)
-#define F4(t, a, b, c, d) \
-  F3(t, a, b, c);         \
-  FIELD(t, d)
-#define F6(t, a, b, c, d, e, f) \
-  F4(t, a, b, c, d);            \
-  F2(t, e, f)
-#define F8(t, a, b, c, d, e, f, g, h) \
-  F6(t, a, b, c, d, e, f);            \
-  F2(t, g, h)
 
 static_assert(cw::kRdmaUserCmAbiVersion == RDMA_USER_CM_ABI_VERSION);
 static_assert(cw::kRdmaMaxPrivateData == RDMA_MAX_PRIVATE_DATA);

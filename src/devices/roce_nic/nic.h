@@ -105,8 +105,8 @@ class NicDevices {
   void SetInterrupts(Interrupts interrupts);  // before Start
   void Start();                               // the NIC thread
 
-  // Index of a new NIC. It answers requests of the `absent` opcodes (bits by ib_wr_opcode: atomics, ATOMIC_WRITE, FLUSH)
-  // as a NIC that does not know them.
+  // Index of a new NIC. It answers requests of the `absent` opcodes (bits by ib_wr_opcode: atomics, ATOMIC_WRITE,
+  // FLUSH) as a NIC that does not know them.
   uint32_t AddNic(uint32_t absent = 0);
   // The port's active MTU in bytes, which bounds datagrams (unset: 4096), and its link: NICs of one link (not 0) have
   // each other's addresses, so that a datagram to one of them is for the QP of its number, whichever NIC that is on.

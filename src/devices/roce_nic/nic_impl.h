@@ -113,8 +113,8 @@ struct NicDevices::Impl {
   std::mutex random_mutex;
   std::atomic<uint32_t> next_pd{1};
   std::atomic<uint64_t> next_generation{1};
-  // Two machines with the same addresses are soon made (two `causeway run` without a common machine). A program that was
-  // told a QPN of the other one must not find a QP of its own there.
+  // Two machines with the same addresses are soon made (two `causeway run` without a common machine). A program that
+  // was told a QPN of the other one must not find a QP of its own there.
   IndexPool qpns{kFirstQpn, kMaxQps, std::uniform_int_distribution<uint32_t>(kFirstQpn, kMaxQps - 1)(random)};
   IndexPool cqs{1, kMaxCqs};
   IndexPool mrs{2, kMaxMrs};  // 1 is the kernel's own, as on rxe

@@ -7,18 +7,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <span>
-#include <string_view>
+
+#include "kernel/drm_ioctl.h"
 
 namespace causeway::drm {
-namespace {
-
-constexpr size_t kMaxArgument = size_t{1} << 14;  // _IOC_SIZEBITS
-
-}  // namespace
-
 // struct drm_ioctl_desc. Numbers that are not here answer EINVAL.
 struct DrmFile::Row {
   uint32_t request;
@@ -29,11 +21,7 @@ struct DrmFile::Row {
   static constexpr Row Serves() {
     static_assert(sizeof(Args) == uapi::IocSize(kRequest), "uAPI struct and command number disagree");
     return {kRequest, true, [](DrmFile& file, kernel::Task& task, std::byte* bytes) {
-              Args args;
-              std::memcpy(&args, bytes, sizeof(args));
-              const Status status = (file.*kCall)(task, args);
-              std::memcpy(bytes, &args, sizeof(args));
-              return status;
+              return kernel::WithArgs<Args>(bytes, [&](Args& args) { return (file.*kCall)(task, args); });
             }};
   }
 };
@@ -66,29 +54,13 @@ Result<int64_t> DrmFile::Ioctl(kernel::Task& task, uint32_t request, uint64_t ar
   const size_t size = uapi::IocSize(request);
   const size_t in = uapi::IocIn(request) && uapi::IocIn(row->request) ? size : 0;
   const size_t out = uapi::IocOut(request) && uapi::IocOut(row->request) ? size : 0;
-  alignas(8) std::array<std::byte, kMaxArgument> kdata;
-  std::memset(kdata.data(), 0, std::max<size_t>(size, uapi::IocSize(row->request)));
-  CW_CHECK(task.memory().CopyFrom(std::span(kdata).first(in), arg));
-  const Status status = row->call(*this, task, kdata.data());
-  CW_CHECK(task.memory().CopyTo(arg, std::span<const std::byte>(kdata).first(out)));
-  if (!status) return Err(status.error());
-  return 0;
+  return kernel::CopyInCallCopyOut(task, arg, in, out, uapi::IocSize(row->request),
+                                   [&](std::byte* args) { return row->call(*this, task, args); });
 }
 
-// drm_version() with amdgpu's numbers.
+// amdgpu's numbers.
 Status DrmFile::Version(kernel::Task& task, uapi::drm_version& version) {
-  version.version_major = 3;
-  version.version_minor = 49;
-  version.version_patchlevel = 0;
-  const auto copy = [&](uint64_t address, uint64_t& len, std::string_view text) -> Status {
-    const std::string_view part = text.substr(0, std::min<uint64_t>(len, text.size()));
-    len = text.size();
-    if (part.empty() || address == 0) return {};
-    return task.memory().CopyTo(address, std::as_bytes(std::span(part.data(), part.size())));
-  };
-  CW_CHECK(copy(version.name, version.name_len, "amdgpu"));
-  CW_CHECK(copy(version.date, version.date_len, "20150101"));
-  return copy(version.desc, version.desc_len, "AMD GPU");
+  return DrmVersion(task, version, {3, 49, 0, "amdgpu", "20150101", "AMD GPU"});
 }
 
 // drm_getcap() of a driver without DRIVER_MODESET and DRIVER_SYNCOBJ.

@@ -6,21 +6,17 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <array>
-#include <cstring>
-#include <span>
 
 #include "drivers/habanalabs/cs_ioctl.h"
 #include "drivers/habanalabs/debug.h"
 #include "drivers/habanalabs/info.h"
 #include "drivers/habanalabs/memory.h"
 #include "drivers/habanalabs/submission.h"
+#include "kernel/drm_ioctl.h"
 
 namespace causeway::habanalabs {
 namespace {
-
-constexpr size_t kMaxArgument = size_t{1} << 14;  // _IOC_SIZEBITS
 
 // The commands that this driver carries out. A row of uapi::kHlIoctls without a handler answers as an unknown number.
 struct Handler {
@@ -33,11 +29,7 @@ template <uapi::HlIoctlRow kRow, typename Args, Status (*kCall)(HlFile&, kernel:
 constexpr Handler Entry() {
   static_assert(sizeof(Args) == uapi::kHlIoctls[kRow].size, "uAPI struct and command number disagree");
   return {kRow, [](HlFile& file, kernel::Task& task, std::byte* bytes) {
-            Args args;
-            std::memcpy(&args, bytes, sizeof(args));
-            const Status status = kCall(file, task, args);
-            std::memcpy(bytes, &args, sizeof(args));
-            return status;
+            return kernel::WithArgs<Args>(bytes, [&](Args& args) { return kCall(file, task, args); });
           }};
 }
 
@@ -54,34 +46,9 @@ constexpr std::array kHandlers = {
     Entry<uapi::kHlDebug, uapi::hl_debug_args, DebugIoctl>(),
 };
 
-// Copies in, calls, copies out: always, also when the call failed, and never more than the caller's size. A short
-// caller reads as zero-extended, a long one gets its extra bytes back.
-template <typename Call>
-Result<int64_t> CopyInCallCopyOut(kernel::Task& task, uint64_t arg, size_t in, size_t out, const Call& call) {
-  alignas(8) std::array<std::byte, kMaxArgument> kdata;
-  std::memset(kdata.data(), 0, std::max({in, out, size_t{64}}));
-  CW_CHECK(task.memory().CopyFrom(std::span(kdata).first(in), arg));
-  const Status status = call(kdata.data());
-  CW_CHECK(task.memory().CopyTo(arg, std::span<const std::byte>(kdata).first(out)));
-  if (!status) return Err(status.error());
-  return 0;
-}
-
-// drm_version() of the DRM core.
-Status DrmVersion(kernel::Task& task, uapi::drm_version& version) {
-  version.version_major = 6;
-  version.version_minor = 12;
-  version.version_patchlevel = 0;
-  const auto copy = [&](uint64_t address, uint64_t& len, std::string_view text) -> Status {
-    const std::string_view part = text.substr(0, std::min<uint64_t>(len, text.size()));
-    len = text.size();
-    if (part.empty() || address == 0) return {};
-    return task.memory().CopyTo(address, std::as_bytes(std::span(part.data(), part.size())));
-  };
-  CW_CHECK(copy(version.name, version.name_len, "habanalabs"));
-  CW_CHECK(copy(version.date, version.date_len, "20190505"));
-  return copy(version.desc, version.desc_len, "Driver for HabanaLabs's AI Accelerators");
-}
+constexpr kernel::DrmDriver kDrmDriver = {
+    6, 12, 0, "habanalabs", "20190505", "Driver for HabanaLabs's AI Accelerators"};
+constexpr size_t kKnown = 64;  // no struct of a command is longer
 
 kernel::FileStat CharDevice(uint32_t major, uint32_t minor) {
   return {.mode = S_IFCHR | 0666, .rdev_major = major, .rdev_minor = minor};
@@ -100,30 +67,29 @@ Result<int64_t> HlFile::Ioctl(kernel::Task& task, uint32_t request, uint64_t arg
   const uint8_t nr = uapi::IocNr(request);
   const size_t size = uapi::IocSize(request);
   const bool drm_device = device_.properties().flavour == Flavour::kDrm;
+  const auto call = [&](size_t in, size_t out, const auto& handle) {
+    return kernel::CopyInCallCopyOut(task, arg, in, out, kKnown, handle);
+  };
   if (uapi::IocType(request) == 'd' && nr >= uapi::kDrmCommandBase) {
     for (const Handler& handler : kHandlers) {
       if (uapi::kHlIoctls[handler.row].drm_nr != nr) continue;
-      return CopyInCallCopyOut(task, arg, uapi::IocIn(request) ? size : 0, uapi::IocOut(request) ? size : 0,
-                               [&](std::byte* args) { return handler.call(*this, task, args); });
+      return call(uapi::IocIn(request) ? size : 0, uapi::IocOut(request) ? size : 0,
+                  [&](std::byte* args) { return handler.call(*this, task, args); });
     }
     if (drm_device) return Err(EINVAL);
     return Err(ENOTTY);
   }
   if (drm_device && uapi::IocType(request) == 'd') {
     if (nr != uapi::kDrmVersionNr) return Err(EINVAL);
-    return CopyInCallCopyOut(task, arg, uapi::IocIn(request) ? size : 0, uapi::IocOut(request) ? size : 0,
-                             [&](std::byte* bytes) {
-                               uapi::drm_version version;
-                               std::memcpy(&version, bytes, sizeof(version));
-                               const Status status = DrmVersion(task, version);
-                               std::memcpy(bytes, &version, sizeof(version));
-                               return status;
-                             });
+    return call(uapi::IocIn(request) ? size : 0, uapi::IocOut(request) ? size : 0, [&](std::byte* bytes) {
+      return kernel::WithArgs<uapi::drm_version>(
+          bytes, [&](uapi::drm_version& version) { return DrmVersion(task, version, kDrmDriver); });
+    });
   }
   if (drm_device && uapi::IocType(request) != 'H') return Err(ENOTTY);
   for (const Handler& handler : kHandlers) {
     if (uapi::kHlIoctls[handler.row].nr != nr) continue;
-    return CopyInCallCopyOut(task, arg, size, size, [&](std::byte* args) { return handler.call(*this, task, args); });
+    return call(size, size, [&](std::byte* args) { return handler.call(*this, task, args); });
   }
   return Err(ENOTTY);
 }
@@ -150,12 +116,10 @@ Result<int64_t> HlControlFile::Ioctl(kernel::Task& task, uint32_t request, uint6
   const uint8_t nr = uapi::IocNr(request);
   if (nr != uapi::kHlIoctls[uapi::kHlInfo].nr && nr != uapi::kHlIoctls[uapi::kHlInfo].drm_nr) return Err(ENOTTY);
   const size_t size = uapi::IocSize(request);
-  return CopyInCallCopyOut(task, arg, size, size, [&](std::byte* bytes) {
-    uapi::hl_info_args args;
-    std::memcpy(&args, bytes, sizeof(args));
-    const Status status = InfoIoctl({device_, nullptr, notifier_, task, args});
-    std::memcpy(bytes, &args, sizeof(args));
-    return status;
+  return kernel::CopyInCallCopyOut(task, arg, size, size, kKnown, [&](std::byte* bytes) {
+    return kernel::WithArgs<uapi::hl_info_args>(bytes, [&](uapi::hl_info_args& args) {
+      return InfoIoctl({device_, nullptr, notifier_, task, args});
+    });
   });
 }
 
