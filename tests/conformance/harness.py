@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of programs under `causeway run` share: machines, runs with a deadline, pairs of processes.
 
-Started by ctest with CAUSEWAY (the command), CAUSEWAY_P2P, CAUSEWAY_TEST_PROGRAMS (folder of our test programs) in the
-environment. By hand, from the repository:  CAUSEWAY=build/dev/src/cli/causeway \\
+Started by ctest with CAUSEWAY (the command), CAUSEWAY_P2P, CAUSEWAY_TEST_PROGRAMS (folder of our test programs) and
+CAUSEWAY_SANITIZE (what of) in the environment. By hand, from the repository:  CAUSEWAY=build/dev/src/cli/causeway \\
 CAUSEWAY_P2P=build/dev/examples/causeway-p2p CAUSEWAY_TEST_PROGRAMS=build/dev/tests/conformance \\
 python3 tests/conformance/test_p2p.py -v
 """
 
+import glob
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ P2P = os.path.abspath(os.environ.get("CAUSEWAY_P2P", "causeway-p2p"))
 PROGRAMS = os.path.abspath(os.environ.get("CAUSEWAY_TEST_PROGRAMS", "."))
 DEADLINE = float(os.environ.get("CAUSEWAY_TEST_DEADLINE", "60"))
 SKIPPED = 77
+SANITIZERS = os.environ.get("CAUSEWAY_SANITIZE", "")  # that the command is built with
 # What `causeway ps --json` says of a device that is not so, or nought, when nobody uses it.
 HELD = ("opened_by", "used_bytes", "resident_bytes", "dmabufs", "contexts", "pds", "mrs", "cqs", "qps")
 
@@ -31,6 +33,12 @@ _runtime = tempfile.mkdtemp(prefix="cwt-", dir="/dev/shm" if os.access("/dev/shm
 os.environ["XDG_RUNTIME_DIR"] = _runtime
 for _name in ("CAUSEWAY_MACHINE", "LD_PRELOAD"):
     os.environ.pop(_name, None)
+
+# What a sanitizer says of any process that a test starts, machines among them (presets asan and tsan), comes into files
+# here; main() fails when there is one.
+_reports = tempfile.mkdtemp(prefix="cwr-")
+for _name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+    os.environ[_name] = ":".join(filter(None, [os.environ.get(_name), f"log_path={_reports}/report:handle_abort=1"]))
 
 
 def program(name):
@@ -43,6 +51,16 @@ def need(name):
     if path is None:
         raise unittest.SkipTest(f"{name} is not installed")
     return path
+
+
+def jemalloc():
+    """The library, to be preloaded; skips the test where it is not installed."""
+    if SANITIZERS:
+        raise unittest.SkipTest(f"the command is built with -fsanitize={SANITIZERS}, which brings its own malloc()")
+    found = glob.glob("/usr/lib/*/libjemalloc.so.2")
+    if not found:
+        raise unittest.SkipTest("libjemalloc2 is not installed")
+    return found[0]
 
 
 class Result:
@@ -152,6 +170,18 @@ class Machine:
             raise AssertionError(str(got))
         return json.loads(got.out)
 
+    def memory(self, answer=None):
+        """Bytes of the machine's own memory, and of what is used of the memory that it shares with programs. `answer` is
+        an earlier one of ps(): to list all objects takes memory, too."""
+        answer = answer or self.ps()
+        with open(f"/proc/{answer['pid']}/status", encoding="ascii") as status:
+            own = next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon:"))
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(os.path.join(answer["folder"], "control.sock"))
+            control.sendall(b'{"op": "stats"}\n')
+            text = b"".join(iter(lambda: control.recv(65536), b""))
+        return own, sum(memory["resident_bytes"] for memory in json.loads(text)["memories"])
+
     def holdings(self):
         """Everything `causeway ps` says that is not so on an idle machine: programs, files, and each count of an
         accelerator or NIC that is not nought."""
@@ -209,10 +239,25 @@ class TestCase(unittest.TestCase):
         return results
 
 
+def sanitizer_reports():
+    """The texts of the sanitizers' reports so far."""
+    texts = []
+    for name in sorted(os.listdir(_reports)):
+        with open(os.path.join(_reports, name), encoding="utf-8", errors="replace") as file:
+            texts.append(f"{name}:\n{file.read()}")
+    return texts
+
+
 def main():
     """unittest.main(), with exit status 77 when every test was skipped: ctest then says so."""
     result = unittest.main(exit=False, verbosity=2).result
-    shutil.rmtree(_runtime, ignore_errors=True)
-    if not result.wasSuccessful():
+    reports = sanitizer_reports()
+    for folder in (_runtime, _reports):
+        shutil.rmtree(folder, ignore_errors=True)
+    for text in reports:
+        print(text, file=sys.stderr)
+    if reports:
+        print(f"FAILED: {len(reports)} processes with a sanitizer's report", file=sys.stderr)
+    if reports or not result.wasSuccessful():
         sys.exit(1)
     sys.exit(SKIPPED if result.testsRun > 0 and len(result.skipped) == result.testsRun else 0)

@@ -95,8 +95,8 @@ def run(responder, requester):
 
 
 class FaultCase(unittest.TestCase):
-    def start_machine(self):
-        machine = harness.Machine().__enter__()
+    def start_machine(self, config=None):
+        machine = harness.Machine(config).__enter__()
         self.addCleanup(machine.down)
         got = machine.run("env", "-0")
         self.assertEqual(got.status, 0, str(got))

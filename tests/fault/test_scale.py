@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """10,000 QPs and CQs, 100,000 MRs, 1,000 processes: made, measured in the machine, destroyed or left behind."""
 
-import json
 import os
-import socket
 import subprocess
 import sys
 import unittest
@@ -20,18 +18,6 @@ COUNTS = {"qps": 10000, "cqs": 10000, "mrs": 100000}
 
 
 class Scale(harness.TestCase):
-    def machine_bytes(self, answer):
-        """The machine's own memory, and what is used of the memory that it shares with programs. `answer` is an earlier
-        one of `causeway ps`: to list all the objects takes memory, too."""
-        with open(f"/proc/{answer['pid']}/status", encoding="ascii") as status:
-            own = next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon:"))
-        with socket.socket(socket.AF_UNIX) as control:
-            control.connect(os.path.join(answer["folder"], "control.sock"))
-            control.sendall(b'{"op": "stats"}\n')
-            text = b"".join(iter(lambda: control.recv(65536), b""))
-        shared = sum(memory["resident_bytes"] for memory in json.loads(text)["memories"])
-        return own + shared
-
     def many(self, kind):
         count = COUNTS[kind] // DIVISOR
         running = harness.Running(self.machine.command(harness.program("fault_scale"), kind, str(count)),
@@ -50,13 +36,13 @@ class Scale(harness.TestCase):
 
         self.assertEqual(line(), "ready")
         machine = self.machine.ps()
-        before = self.machine_bytes(machine)
+        before = sum(self.machine.memory(machine))
         go()
         made = float(line())
-        each = (self.machine_bytes(machine) - before) / count
+        each = (sum(self.machine.memory(machine)) - before) / count
         go()
         destroyed = float(line())
-        after = self.machine_bytes(machine)
+        after = sum(self.machine.memory(machine))
         go()
         got = running.result()
         self.assertEqual(got.status, 0, str(got))
