@@ -2,8 +2,6 @@
 """Descriptors of virtual nodes are descriptors: every way to copy, pass, replace and close one (fd_ways.c), in a plain
 program, one built with ASan, and under valgrind and jemalloc. On /dev/null the same program asks the kernel itself."""
 
-import glob
-
 import harness
 
 
@@ -48,10 +46,7 @@ class FdWays(harness.TestCase):
                   deadline=2 * harness.DEADLINE)
 
     def test_with_jemalloc(self):
-        found = glob.glob("/usr/lib/*/libjemalloc.so.2")
-        if not found:
-            self.skipTest("libjemalloc2 is not installed")
-        self.ways(harness.program("fd_ways"), "/dev/accel/accel0", env={"LD_PRELOAD": found[0]})
+        self.ways(harness.program("fd_ways"), "/dev/accel/accel0", env={"LD_PRELOAD": harness.jemalloc()})
 
     def test_shells_and_python_pass_descriptors_on(self):
         script = ('exec 7<>/dev/accel/accel0; readlink /proc/self/fd/7; (readlink /proc/self/fd/7 <&7); '
@@ -73,10 +68,7 @@ class PeerToPeerUnder(harness.TestCase):
                     deadline=2 * harness.DEADLINE)
 
     def test_jemalloc(self):
-        found = glob.glob("/usr/lib/*/libjemalloc.so.2")
-        if not found:
-            self.skipTest("libjemalloc2 is not installed")
-        self.run_ok(harness.P2P, "--bytes", "1M", "--passes", "1", env={"LD_PRELOAD": found[0]})
+        self.run_ok(harness.P2P, "--bytes", "1M", "--passes", "1", env={"LD_PRELOAD": harness.jemalloc()})
 
 
 class LastClose(harness.TestCase):

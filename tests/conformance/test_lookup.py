@@ -2,8 +2,6 @@
 """Functions of libibverbs that a program looks up by name (lookup_ways.c): plainly, and in company of other libraries
 that interpose functions: ASan, valgrind, jemalloc."""
 
-import glob
-
 import harness
 
 
@@ -27,10 +25,7 @@ class LookupWays(harness.TestCase):
         self.ways(harness.need("valgrind"), "-q", "--error-exitcode=9", deadline=2 * harness.DEADLINE)
 
     def test_jemalloc(self):
-        found = glob.glob("/usr/lib/*/libjemalloc.so.2")
-        if not found:
-            self.skipTest("libjemalloc2 is not installed")
-        self.ways(env={"LD_PRELOAD": found[0]})
+        self.ways(env={"LD_PRELOAD": harness.jemalloc()})
 
 
 if __name__ == "__main__":
