@@ -322,7 +322,7 @@ TEST_F(IoctlMethods, QpCreateAndDestroy) {
   ASSERT_EQ(create(attrs(IB_UVERBS_QPT_RC)), 0);
   const uint64_t handle = AttrAfter(0).data;
   EXPECT_EQ(Response<ib_uverbs_qp_cap>().max_inline_data, 64u);
-  EXPECT_EQ(Peek<uint32_t>(kOut + 32), roce::kFirstQpn);
+  EXPECT_EQ(nics_->qp(Peek<uint32_t>(kOut + 32)).handle, handle);
   EXPECT_NE(Peek<rxe_create_qp_resp>(kDriverOut).rq_mi.offset, 0u);
 
   const auto flags = [&](uint64_t bits) { return Attr(UVERBS_ATTR_CREATE_QP_FLAGS, 4, bits); };
