@@ -106,7 +106,9 @@ class Device : public File {
         world_.event_file = events->id();
         return fd;
       }
-      case kOpenFiles: return static_cast<int64_t>(world_.files->size());
+      case kOpenFiles:
+        world_.files->Drain();  // the files of a process that the caller has just waited for: Syscalls::Open()
+        return static_cast<int64_t>(world_.files->size());
       case kUnmapped: return world_.unmapped.load();
       case kRaise: {
         const std::lock_guard lock(world_.mutex);
