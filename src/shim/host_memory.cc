@@ -73,13 +73,17 @@ ProcessFacts ReadFacts() {
   return facts;
 }
 
-// Where this thread lives: its stack, its thread-local memory (which the kernel writes to, too: rseq), the main stack.
+thread_local bool is_vfork;  // HostVfork()
+
+// Where this thread lives while it moves pages: its stack, the thread-local memory that this library uses (64: all of
+// it), what the C library keeps at the thread pointer (which the kernel writes to, too: rseq), the main stack.
 bool IsThreadsOwn(const uapi::Vma& vma, uint64_t start, uint64_t end) {
   const auto here = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
   const auto tls = reinterpret_cast<uint64_t>(__builtin_thread_pointer());
+  const auto local = reinterpret_cast<uint64_t>(&is_vfork);
   const uint64_t main_stack = getauxval(AT_RANDOM);
   const auto holds = [&](uint64_t address) { return vma.start <= address && address < vma.end; };
-  return holds(here) || holds(main_stack) || (start < tls + 8192 && end > tls - 65536);
+  return holds(here) || holds(main_stack) || (start < tls + 8192 && end > tls) || (start < local + 64 && end > local - 64);
 }
 
 bool CanMove(const uapi::Vma& vma, uint64_t start, uint64_t end) {
@@ -485,7 +489,6 @@ namespace {
 uint64_t fork_signals;        // host_lock
 int fork_memory = -1;         // the host memory, for the child to read from
 int fork_pipe[2] = {-1, -1};  // closed by the child when it has its pages
-thread_local bool is_vfork;
 
 // A copy of [vma.start, vma.end) in private memory, in its place.
 void MakePrivate(const uapi::Vma& vma) {
