@@ -91,6 +91,18 @@ void MemoryTable::Discard(uint32_t memory, uint64_t offset, uint64_t len) {
                     static_cast<off_t>(len));
 }
 
+uint64_t MemoryTable::Extent(uint32_t memory, uint64_t offset, uint64_t len, bool* untouched) const {
+  *untouched = false;
+  if (memory >= count()) return len;
+  // SEEK_HOLE would look at every page of a memory that is in use; this looks at the first one only.
+  constexpr uint64_t kStep = uint64_t{2} << 20;
+  const off_t data = ::lseek(entries_[memory]->fd.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0 && errno != ENXIO) return len;
+  const uint64_t hole = data < 0 ? len : static_cast<uint64_t>(data) - offset;
+  *untouched = hole != 0;
+  return std::min(len, *untouched ? hole : kStep - offset % kStep);
+}
+
 int MemoryTable::fd(uint32_t memory) const { return memory < count() ? entries_[memory]->fd.get() : -1; }
 
 uint64_t MemoryTable::size(uint32_t memory) const { return memory < count() ? entries_[memory]->bytes : 0; }

@@ -35,6 +35,10 @@ class MemoryTable {
   // Returns pages to the system: they read as zero afterwards.
   void Discard(uint32_t memory, uint64_t offset, uint64_t len);
 
+  // How many of `len` bytes from `offset` on are alike, at least 1: *untouched, they have no pages and read zero; or
+  // not known to be so. Somebody may touch them at any time.
+  uint64_t Extent(uint32_t memory, uint64_t offset, uint64_t len, bool* untouched) const;
+
   int fd(uint32_t memory) const;
   uint64_t size(uint32_t memory) const;
   uint64_t resident_bytes(uint32_t memory) const;  // what is touched

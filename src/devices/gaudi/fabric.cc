@@ -40,9 +40,11 @@ Run Fabric::InMemory(uint32_t memory, uint64_t offset, uint64_t len) const {
   return {.kind = Run::Kind::kBytes,
           .bytes = bytes,
           .host = nullptr,
-          .offset = 0,
+          .offset = offset,
           .len = len,
           .is_host_memory = false,
+          .is_own = true,
+          .memory = memory,
           .keep = {}};
 }
 
@@ -94,6 +96,7 @@ Run Fabric::Look(uint64_t address, uint64_t len, bool trusted, bool keep) {
     if (!Inside(dma, coherent_base_, coherent_size_, &len)) return {};
     Run run = InMemory(coherent_, dma - coherent_base_, len);
     run.is_host_memory = true;
+    run.is_own = false;
     return run;
   }
   const uint64_t into = address - entry->start;

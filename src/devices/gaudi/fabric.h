@@ -33,11 +33,13 @@ struct HostTraffic {
 struct Run {
   enum class Kind : uint8_t { kFault, kBytes, kHost, kRegisters };
   Kind kind = Kind::kFault;
-  std::byte* bytes = nullptr;        // kBytes
-  HostRegion* host = nullptr;        // kHost; lives as long as the Fabric's look-up, or `keep`
-  uint64_t offset = 0;               // in the host region; kRegisters: from CFG_BASE
-  uint64_t len = 0;                  // at least 1 and at most what was asked, but for kFault
-  bool is_host_memory = false;       // counted
+  std::byte* bytes = nullptr;   // kBytes
+  HostRegion* host = nullptr;   // kHost; lives as long as the Fabric's look-up, or `keep`
+  uint64_t offset = 0;          // in the host region or memory object; kRegisters: from CFG_BASE
+  uint64_t len = 0;             // at least 1 and at most what was asked, but for kFault
+  bool is_host_memory = false;  // counted
+  bool is_own = false;          // the device's: `offset` is in memory object `memory`
+  uint32_t memory = 0;
   std::shared_ptr<HostRegion> keep;  // set by FindAndKeep()
 };
 
@@ -61,6 +63,12 @@ class Fabric {
   // Bytes that are no registers. The address at which it failed, if it did.
   std::optional<uint64_t> Read(uint64_t address, std::span<std::byte> to, bool trusted);
   std::optional<uint64_t> Write(uint64_t address, std::span<const std::byte> from, bool trusted);
+
+  // MemoryTable::Extent() of a run of device memory; of any other, all of it is in use.
+  uint64_t Extent(const Run& run, uint64_t from, uint64_t len, bool* untouched) const {
+    *untouched = false;
+    return run.is_own ? memories_.Extent(run.memory, run.offset + from, len, untouched) : len;
+  }
 
   HostTraffic& traffic() { return *traffic_; }
   std::shared_ptr<HostTraffic> shared_traffic() { return traffic_; }
