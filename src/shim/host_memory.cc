@@ -83,7 +83,8 @@ bool IsThreadsOwn(const uapi::Vma& vma, uint64_t start, uint64_t end) {
   const auto local = reinterpret_cast<uint64_t>(&is_vfork);
   const uint64_t main_stack = getauxval(AT_RANDOM);
   const auto holds = [&](uint64_t address) { return vma.start <= address && address < vma.end; };
-  return holds(here) || holds(main_stack) || (start < tls + 8192 && end > tls) || (start < local + 64 && end > local - 64);
+  return holds(here) || holds(main_stack) || (start < tls + 8192 && end > tls) ||
+         (start < local + 64 && end > local - 64);
 }
 
 bool CanMove(const uapi::Vma& vma, uint64_t start, uint64_t end) {
