@@ -3,6 +3,7 @@
 // counts pins.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "base/checked.h"
@@ -12,7 +13,7 @@ namespace causeway::dmabuf {
 
 // What tests see of a fake exporter, also after its release().
 struct FakeExporterState {
-  bool alive = false;
+  std::atomic<bool> alive{false};  // the last reference may be another thread's
   uint64_t base = 0x100000000;
   int attached = 0, mapped = 0, pinned = 0;
   int cpu_begin = 0, cpu_end = 0;

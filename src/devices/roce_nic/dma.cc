@@ -156,7 +156,7 @@ CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from) {
     if (target.len == 0) return Target(target.gone);
     uint64_t moved = target.len;
     if (source.pointer != nullptr && target.pointer != nullptr) {
-      memcpy(target.pointer, source.pointer, moved);
+      memmove(target.pointer, source.pointer, moved);
     } else if (source.pointer != nullptr) {
       moved = CrossProcess(engine, target.mm, source.pointer, target.address, moved, true, &gone);
       if (moved == 0) return Target(gone);

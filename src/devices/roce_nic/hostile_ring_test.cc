@@ -55,6 +55,12 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
       ASSERT_TRUE(devices_->AttachMulticast(b.qpn, group));
     }
     const Ring receives = shared ? devices_->srq_ring(srq) : peer.rq;
+    std::vector<Ring> rings;
+    for (const End& end : {a, b}) {
+      for (const Ring& ring : {devices_->qp(end.qpn).sq, devices_->qp(end.qpn).rq, devices_->cq_ring(end.cq)}) {
+        rings.push_back(ring);
+      }
+    }
     for (int i = 0; i < 3; ++i) {
       auto* receive = uapi::RxeSlot(Queue(receives), static_cast<uint32_t>(i), receives.log2_elem);
       auto* wqe = reinterpret_cast<uapi::rxe_recv_wqe*>(receive);
@@ -117,13 +123,10 @@ TEST_F(HostileRing, RandomEntriesNeverEscapeTheirRegions) {
     const uint32_t state = qp.state.load();
     EXPECT_EQ(state, kErr);
     for (const End& end : {a, b}) {
-      const Ring sq = devices_->qp(end.qpn).sq;
-      const Ring rq = devices_->qp(end.qpn).rq;
-      const Ring cq = devices_->cq_ring(end.cq);
       devices_->DestroyQp(end.qpn);
       devices_->DestroyCq(end.cq);
-      for (const Ring& ring : {sq, rq, cq}) devices_->FreeRing(ring);
     }
+    for (const Ring& ring : rings) devices_->FreeRing(ring);
     if (shared) {
       const Ring ring = devices_->srq_ring(srq);
       devices_->DestroySrq(srq);

@@ -85,7 +85,8 @@ bool BindWindow(const Engine& engine, const Actor& actor, const QpContext& qp, c
   const OwnedLockGuard lock(actor, mw->lock, ipc::kLockShared);
   if (!MayBind(qp, *mw, mr, bind)) return false;
   const Changing changing(*mw);
-  mw->rkey = (mw->rkey & ~0xffu) | (bind.rkey & 0xff);
+  __atomic_store_n(&mw->rkey, (mw->rkey & ~0xffu) | (bind.rkey & 0xff),
+                   __ATOMIC_RELAXED);  // read without the lock, too
   mw->access = bind.access;
   mw->addr = bind.addr;
   mw->length = bind.length;

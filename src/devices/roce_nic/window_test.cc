@@ -15,7 +15,7 @@ constexpr uint64_t kAt = kStart + 1024, kWindow = 512;
 class Windows : public Bench {
  protected:
   uint32_t MakeMw(MwType type, uint32_t pd = 0) { return *devices_->CreateMw(nic_, pd != 0 ? pd : pd_, type); }
-  uint32_t KeyOf(uint32_t mw) { return devices_->mw(mw).rkey; }
+  uint32_t KeyOf(uint32_t mw) { return __atomic_load_n(&devices_->mw(mw).rkey, __ATOMIC_RELAXED); }
   Send BindTo(uint32_t mw, uint32_t access = kRemote) {
     return {.opcode = uapi::IB_WR_BIND_MW,
             .lkey = region_,
