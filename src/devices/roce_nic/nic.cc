@@ -40,6 +40,15 @@ NicDevices::Impl::Impl(std::byte* base, ipc::ArenaHeader& header_in, ipc::Memory
       random(std::random_device{}()) {
   InitEngine(engine, base, ~0u, &MapWindow, &memories);
   nic = engine.nic;
+  const auto set_table = [&](IndexPool& pool, auto* table) {
+    pool.SetTable(memories, static_cast<uint64_t>(reinterpret_cast<std::byte*>(table) - arena), sizeof(*table));
+  };
+  set_table(qpns, nic->qps);
+  set_table(cqs, nic->cqs);
+  set_table(mrs, nic->mrs);
+  set_table(srqs, nic->srqs);
+  set_table(ahs, nic->ahs);
+  set_table(mws, nic->mws);
   host_regions = std::make_unique<roce::HostRegions>(base, *nic, heap, [this] {
     { const std::lock_guard lock(mutex); }  // a machine thread that is inside the data path leaves it
     Grace();

@@ -2,6 +2,7 @@
 // What the NIC's commands (nic*.cc) share: index pools, the heap, the NIC thread. Private to this room.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -10,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/result.h"
 #include "devices/roce_nic/engine.h"
 #include "devices/roce_nic/heap.h"
@@ -19,7 +21,9 @@
 
 namespace causeway::roce {
 
-// Cyclic index allocation, as the kernel's rxe_pool does: a freed number rests until the others have had their turn.
+// Cyclic index allocation, as the kernel's rxe_pool does: a freed number rests until the others have had their turn. So
+// the indices wander through their table; pages of it that they have left go back to the system (and read as zeroes: an
+// entry that is not valid).
 class IndexPool {
  public:
   // [first, limit), in turn; `next` is the first to be taken.
@@ -33,9 +37,25 @@ class IndexPool {
     Step();
     return index;
   }
+  // Nobody is inside the entry any more.
   void Give(uint32_t index) {
     const std::lock_guard lock(mutex_);
     used_.erase(index);
+    if (memories_ == nullptr) return;
+    const uint64_t entry = table_ + uint64_t{index} * entry_bytes_;
+    for (uint64_t page = AlignDown(entry, kPageSize); page < entry + entry_bytes_; page += kPageSize) {
+      if (IsLeft(page)) Discard(page);
+    }
+  }
+  // Entry `index` lies at arena offset `table` + index * `entry_bytes`. Before the first Take().
+  void SetTable(ipc::MemoryTable& memories, uint64_t table, uint32_t entry_bytes) {
+    memories_ = &memories;
+    table_ = table;
+    entry_bytes_ = entry_bytes;
+  }
+  bool IsUsed(uint32_t index) const {
+    const std::lock_guard lock(mutex_);
+    return used_.contains(index);
   }
   std::vector<uint32_t> Used() const {
     const std::lock_guard lock(mutex_);
@@ -43,11 +63,33 @@ class IndexPool {
   }
 
  private:
+  // No entry of the page is in use, nor is the next one to be. A page that is not all the table's is kept.
+  bool IsLeft(uint64_t page) const {
+    if (page < table_ || page + kPageSize > table_ + uint64_t{limit_} * entry_bytes_) return false;
+    const uint64_t first = (page - table_) / entry_bytes_, last = (page + kPageSize - 1 - table_) / entry_bytes_;
+    if (first <= next_ && next_ <= last) return false;
+    const auto used = used_.lower_bound(static_cast<uint32_t>(first));
+    return used == used_.end() || *used > last;
+  }
+  // A program that guesses an index which it has once known (shim/doorbell.cc) reads an entry that is gone, and that
+  // brings the page back: it is given back once more when that is past.
+  void Discard(uint64_t page) {
+    memories_->Discard(ipc::kArenaMemory, page, kPageSize);
+    left_.push_back(page);
+    if (left_.size() <= kAgain) return;
+    if (IsLeft(left_.front())) memories_->Discard(ipc::kArenaMemory, left_.front(), kPageSize);
+    left_.pop_front();
+  }
   void Step() { next_ = next_ + 1 == limit_ ? first_ : next_ + 1; }
   mutable std::mutex mutex_;
   const uint32_t first_, limit_;
   uint32_t next_;
   std::set<uint32_t> used_;
+  ipc::MemoryTable* memories_ = nullptr;
+  uint64_t table_ = 0;
+  uint32_t entry_bytes_ = 0;
+  static constexpr size_t kAgain = 64;
+  std::deque<uint64_t> left_;  // the last pages that were given back
 };
 
 struct NicDevices::Impl {

@@ -626,5 +626,33 @@ TEST_F(Nic, HeapFreesMergeAndReadAsZero) {
   }
 }
 
+// Indices go round, so that an object is never where the last one was: what they leave behind must not stay in memory
+// (found by the soak: 70 MiB in half an hour). Entries in use, in pages that others leave, stay as they are.
+TEST_F(Nic, TablesGiveBackThePagesThatIndicesLeave) {
+  uint64_t host = 0;
+  const uint32_t kept = HostRegionOf(&host, sizeof(host)) >> 8;
+  const auto make_all = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      const uint32_t mr = HostRegionOf(&host, sizeof(host)) >> 8;
+      const uint32_t mw = *devices_->CreateMw(nic_, pd_, MwType::k2);
+      const End end = MakeEnd();
+      const Ring rings[] = {devices_->qp(end.qpn).sq, devices_->qp(end.qpn).rq, devices_->cq_ring(end.cq)};
+      devices_->DestroyMw(mw);
+      devices_->DestroyQp(end.qpn);
+      devices_->DestroyCq(end.cq);
+      devices_->DestroyMr(mr);
+      for (const Ring& ring : rings) devices_->FreeRing(ring);
+      EXPECT_EQ(devices_->qp(end.qpn).valid.load(), 0u);  // a guess of an index reads the entry of a QP that is gone
+    }
+  };
+  make_all(1000);
+  const uint64_t before = memories_->resident_bytes(ipc::kArenaMemory);
+  make_all(3000);
+  EXPECT_LE(memories_->resident_bytes(ipc::kArenaMemory), before + 16 * 4096);
+  EXPECT_EQ(devices_->mr(kept).valid.load(), uint32_t{kMrUsable});
+  EXPECT_EQ(devices_->mr(kept).length, sizeof(host));
+  EXPECT_EQ(devices_->qp(a_.qpn).valid.load(), 1u);
+}
+
 }  // namespace
 }  // namespace causeway::roce

@@ -38,13 +38,14 @@ void NicDevices::Impl::RunFromMachine(QpContext& qp) {
 }
 
 void NicDevices::Impl::HandleQp(uint32_t qpn) {
+  if (!qpns.IsUsed(qpn)) return;  // destroyed meanwhile; a look at it would bring its page back
   QpContext& qp = nic->qps[qpn];
   const uint32_t attention = qp.attention.exchange(0, std::memory_order_acq_rel);
   if (qp.valid.load(std::memory_order_acquire) == 0) return;
   if ((attention & kAttentionFlush) != 0) {
     RunFromMachine(qp);
     const std::lock_guard lock(mutex);
-    in_error.insert(qpn);
+    if (qp.valid.load(std::memory_order_acquire) != 0) in_error.insert(qpn);
   }
   if ((attention & kAttentionRun) != 0) RunFromMachine(qp);
   if ((attention & kAttentionTimer) != 0) {
@@ -57,6 +58,7 @@ void NicDevices::Impl::HandleQp(uint32_t qpn) {
 }
 
 void NicDevices::Impl::HandleCq(uint32_t index) {
+  if (!cqs.IsUsed(index)) return;
   CqContext& cq = nic->cqs[index];
   if (cq.valid.load(std::memory_order_acquire) == 0) return;
   for (uint32_t n = cq.overflows_pending.exchange(0); n > 0; --n) {
@@ -68,6 +70,7 @@ void NicDevices::Impl::HandleCq(uint32_t index) {
 }
 
 void NicDevices::Impl::HandleSrq(uint32_t index) {
+  if (!srqs.IsUsed(index)) return;
   SrqContext& srq = nic->srqs[index];
   if (srq.valid.load(std::memory_order_acquire) == 0) return;
   for (uint32_t n = srq.limits_pending.exchange(0); n > 0; --n) {
@@ -103,7 +106,7 @@ void NicDevices::Impl::Run() {
     while (!timers.empty() && timers.begin()->first <= now) {
       const uint32_t qpn = timers.begin()->second;
       timers.erase(timers.begin());
-      RunFromMachine(nic->qps[qpn]);
+      if (qpns.IsUsed(qpn)) RunFromMachine(nic->qps[qpn]);
       now = MonotonicNs();
     }
     int64_t wait = kIdleNs;
