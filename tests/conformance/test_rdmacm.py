@@ -176,8 +176,15 @@ class Libfabric(RdmaCmCase):
         port = free_port()
         # With room for 256 peers its CQ would be larger than rxe's; two NICs of one address have one domain by address.
         args = ["env", "FI_UNIVERSE_SIZE=4", "fi_pingpong", "-p", provider, "-d", "rxe0", "-e", endpoint, "-I", "5", "-c"]
-        server, client = self.machine.pair([*args, "-B", str(port)], [*args, "-P", str(port), self.ip], port)
-        for got in (server, client):
+        # A connection that closes with a completion still in the CQ makes rxm post a receive to the endpoint that it is
+        # closing, and crash (rxm_close_conn(), rxm_flush_msg_cq(); ofiwg/libfabric#11828). The transfers have ended then:
+        # such a run is no word on this machine, and another one is made.
+        for _ in range(4):
+            results = self.machine.pair([*args, "-B", str(port)], [*args, "-P", str(port), self.ip], port)
+            if not any("terminated with signal 11" in got.err and "\n1m      5       =5" in got.out for got in results):
+                break
+            port = free_port()
+        for got in results:
             self.assertEqual(got.status, 0, str(got))
 
     def test_msg_endpoints(self):
