@@ -11,6 +11,7 @@ Started by ctest for 20 s, by `./dev soak [--minutes N] [--seed N]` for 30 minut
 """
 
 import argparse
+import errno
 import json
 import os
 import random
@@ -33,6 +34,8 @@ RESETS = [("reset",), ("reset", "--at", "submit", "--after", "3"), ("reset", "--
           ("ecc", "--uncorrectable"), ("heartbeat",), ("page-fault", "--address", "0xfff0000100200000")]
 HARMLESS = [("ecc",), ("razwi", "--address", "0x10", "--write"), ("thermal", "--celsius", "80"),
             ("thermal", "--celsius", "0")]
+# What no reset is the reason of.
+NO_RESET = (errno.EINVAL, errno.ENOMEM, errno.EFAULT, errno.EMFILE, errno.ENOSPC)
 HOST_KINDS = [kind for kind in test_kill.KINDS if kind.endswith("host")]
 
 
@@ -69,6 +72,8 @@ class Worker:
             if "errno" in line:
                 self.done["losses"] += 1
                 self.lose(line)
+                if line["errno"] in NO_RESET:
+                    raise AssertionError(f"worker {self.index}: {line}")
         return said
 
     def lose(self, what):
