@@ -175,7 +175,8 @@ class Libfabric(RdmaCmCase):
         need("fi_pingpong")
         port = free_port()
         # With room for 256 peers its CQ would be larger than rxe's; two NICs of one address have one domain by address.
-        args = ["env", "FI_UNIVERSE_SIZE=4", "fi_pingpong", "-p", provider, "-d", "rxe0", "-e", endpoint, "-I", "5", "-c"]
+        args = ["env", "-C", self.folder, "FI_UNIVERSE_SIZE=4",
+                "fi_pingpong", "-p", provider, "-d", "rxe0", "-e", endpoint, "-I", "5", "-c"]
         # A connection that closes with a completion still in the CQ makes rxm post a receive to the endpoint that it is
         # closing, and crash (rxm_close_conn(), rxm_flush_msg_cq(); ofiwg/libfabric#11828). The transfers have ended then:
         # such a run is no word on this machine, and another one is made.

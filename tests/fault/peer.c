@@ -209,8 +209,8 @@ static void SetUp(struct peer* peer, char** argv) {
   }
   if (peer->mr == NULL) Fail("ibv_reg_mr / ibv_reg_dmabuf_mr", peer->nic.name, errno, NULL);
   uint32_t rkey = peer->mr->rkey;
-  // Before the QP: what a killed program held goes newest first (uverbs_destroy_ufile_hw()), and a window that goes while
-  // the QP still answers is a remote access error.
+  // Before the QP: what a killed program held goes newest first (uverbs_destroy_ufile_hw()), and a window that goes
+  // while the QP still answers is a remote access error.
   if (IsKind(peer, "mw") && !peer->requester) {
     peer->mw = ibv_alloc_mw(peer->nic.pd, IBV_MW_TYPE_2);
     if (peer->mw == NULL) Fail("ibv_alloc_mw", peer->nic.name, errno, NULL);
