@@ -283,10 +283,20 @@ Result<std::shared_ptr<ProgramThread>> Server::Hello(Connection& connection, con
   return thread;
 }
 
+bool Server::SlotsComeBackLocked() const {
+  size_t living = 0;
+  for (const auto& [pid, program] : programs_) living += program->threads.size();
+  return !finished_.empty() || threads_alive_ > living;
+}
+
 Result<std::shared_ptr<ProgramThread>> Server::AddThread(const std::shared_ptr<Program>& program, uint32_t tid) {
   std::shared_ptr<ProgramThread> thread;
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    // Slots of threads that have ended may be on their way back: their programs are gone, so nobody may be refused for
+    // them. The reaper and those threads do not need the main loop, which waits here.
+    (void)settled_.wait_for(lock, std::chrono::seconds(2),
+                            [&] { return !free_slots_.empty() || stopping_ || !SlotsComeBackLocked(); });
     if (free_slots_.empty()) return Err(ENOMEM);
     const uint32_t index = free_slots_.back();
     free_slots_.pop_back();
@@ -299,6 +309,8 @@ Result<std::shared_ptr<ProgramThread>> Server::AddThread(const std::shared_ptr<P
   shared.tid = tid;
   shared.mm = program->mm.index;
   shared.message = {};
+  shared.program_sleeps.store(0);
+  shared.machine_sleeps.store(0);
   shared.turn.store(ipc::kTurnProgram);
   shared.state.store(ipc::ThreadSlot::kConnected);
 
@@ -419,6 +431,7 @@ void Server::Reap() {
       slot(thread->slot_number).state.store(ipc::ThreadSlot::kFree);
       free_slots_.push_back(thread->slot_number);
       --threads_alive_;
+      settled_.notify_all();
     } else {
       return;
     }

@@ -86,6 +86,7 @@ class Server {
   void Receive(Connection& connection);
   void Handle(Connection& connection, const ipc::ControlMessage& message, UniqueFd descriptor);
   Result<std::shared_ptr<ProgramThread>> Hello(Connection& connection, const ipc::ControlMessage& message);
+  bool SlotsComeBackLocked() const;  // threads have ended, and still hold slots
   Result<std::shared_ptr<ProgramThread>> AddThread(const std::shared_ptr<Program>& program, uint32_t tid);
   std::shared_ptr<ProgramThread> FindThread(const Connection& connection, uint32_t slot_number);
   void EndProgram(const std::shared_ptr<Program>& program, bool recover);

@@ -12,7 +12,7 @@
 namespace causeway::kernel {
 namespace {
 
-constexpr uint64_t kSpinNs = 20'000;
+constexpr uint64_t kSpinNs = 50'000;
 constexpr uint32_t kSleepsBetweenSpins = 15;
 
 uint64_t NowNs() {
@@ -62,7 +62,9 @@ bool ServerChannel::WaitForTurn(bool spin) {
     const uint32_t turn = slot_.turn.load();
     if (closed()) return false;
     if (turn == ipc::kTurnMachine) return true;
+    slot_.machine_sleeps.store(1);
     FutexWait(slot_.turn, turn);
+    slot_.machine_sleeps.store(0);
   }
 }
 
@@ -82,7 +84,7 @@ Result<ipc::Message> ServerChannel::Ask(const ipc::Message& request) {
 void ServerChannel::Done(const ipc::Message& answer) {
   slot_.message = answer;
   slot_.turn.store(ipc::kTurnProgram);
-  FutexWake(slot_.turn);
+  if (slot_.program_sleeps.load() != 0) FutexWake(slot_.turn);
 }
 
 void ServerChannel::Close() {

@@ -555,7 +555,8 @@ TEST_F(ServerTest, AThousandProgramsLeaveNoTrace) {
     const pid_t child = ::fork();
     if (child == 0) {
       auto* const program = new TestProgram(path());
-      ::_exit(program->hello_result() == 0 && program->Open("/dev/hl0", O_RDWR, nullptr) >= 0 ? 0 : 1);
+      if (program->hello_result() != 0) ::_exit(-program->hello_result());  // the errno
+      ::_exit(program->Open("/dev/hl0", O_RDWR, nullptr) >= 0 ? 0 : 255);
     }
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);

@@ -78,7 +78,10 @@ class TestProgram {
     for (;;) {
       slot().message = message;
       slot().turn.store(ipc::kTurnMachine);
-      (void)::syscall(SYS_futex, &slot().turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+      if (slot().machine_sleeps.load() != 0) {
+        (void)::syscall(SYS_futex, &slot().turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+      }
+      slot().program_sleeps.store(1);
       while (slot().turn.load() == ipc::kTurnMachine) {
         (void)::syscall(SYS_futex, &slot().turn, FUTEX_WAIT, ipc::kTurnMachine, nullptr, nullptr, 0);
       }

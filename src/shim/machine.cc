@@ -217,7 +217,7 @@ void OnThreadExit(void*) {
     channel->message.op = static_cast<uint32_t>(ipc::Op::kExit);
     uint32_t expected = ipc::kTurnProgram;
     // Nobody waits for the answer: the slot may be another thread's by then.
-    if (channel->turn.compare_exchange_strong(expected, ipc::kTurnMachine, std::memory_order_release)) {
+    if (channel->turn.compare_exchange_strong(expected, ipc::kTurnMachine) && channel->machine_sleeps.load() != 0) {
       FutexWakeAll(channel->turn);
     }
   }
@@ -359,16 +359,26 @@ void AnswerMachine(uint32_t index, ipc::ThreadSlot* slot) {
   }
 }
 
+// How often to look before sleeping: about 20 us, or not at all where the machine could not run meanwhile.
+uint32_t spins;
+uint32_t ChooseSpins() {
+  uint64_t cpus[1024 / 64] = {};
+  if (Raw(SYS_sched_getaffinity, 0, sizeof(cpus), cpus) < 0) return 0;
+  int count = 0;
+  for (const uint64_t word : cpus) count += __builtin_popcountll(word);
+  return count > 1 ? 1000 : 0;
+}
+
 bool GiveTurn(ipc::ThreadSlot* slot) {
   uint32_t expected = ipc::kTurnProgram;
-  if (!slot->turn.compare_exchange_strong(expected, ipc::kTurnMachine, std::memory_order_acq_rel)) return false;
-  FutexWakeAll(slot->turn);
+  if (!slot->turn.compare_exchange_strong(expected, ipc::kTurnMachine)) return false;
+  if (slot->machine_sleeps.load() != 0) FutexWakeAll(slot->turn);
   return true;
 }
 
 // Waits for the program's turn. False: the machine is gone.
 bool AwaitTurn(ipc::ThreadSlot* slot) {
-  for (int spin = 0; spin < 200; ++spin) {
+  for (uint32_t spin = 0; spin < spins; ++spin) {
     if (slot->turn.load(std::memory_order_acquire) != ipc::kTurnMachine) break;
     __builtin_ia32_pause();
   }
@@ -376,7 +386,9 @@ bool AwaitTurn(ipc::ThreadSlot* slot) {
     const uint32_t turn = slot->turn.load(std::memory_order_acquire);
     if (turn == ipc::kTurnProgram) return true;
     if (turn == ipc::kTurnClosed) return false;
+    slot->program_sleeps.store(1);
     (void)FutexWaitFor(slot->turn, ipc::kTurnMachine, 100'000'000);  // wakes for signals, too: looked at again
+    slot->program_sleeps.store(0);
     if (!ipc::MachineAlive(*Header()) && slot->turn.load(std::memory_order_acquire) != ipc::kTurnProgram) return false;
   }
 }
@@ -408,6 +420,7 @@ void Start() {
       memcpy(machine_folder, folder, len + 1);
       RecogniseInherited();
       UpdateCwd();
+      spins = ChooseSpins();
       shim_mode.store(Mode::kActive, std::memory_order_release);
     }
   }

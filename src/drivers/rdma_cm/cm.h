@@ -30,6 +30,7 @@ namespace causeway::rdma_cm {
 constexpr uint8_t kQptRc = 2, kQptUc = 3, kQptUd = 4;  // enum ib_qp_type
 constexpr uint32_t kUdpQkey = 0x01234567;              // RDMA_UDP_QKEY
 constexpr uint8_t kAckDelay = 15;                      // local_ca_ack_delay of rxe
+constexpr uint8_t kResponseTimeout = 20;               // CMA_CM_RESPONSE_TIMEOUT
 constexpr uint32_t kMaxBacklog = 1024;                 // net.rdma_ucm.max_backlog
 constexpr int kEnotsupp = 524;                         // ENOTSUPP, which the kernel lets out of JOIN_MCAST
 
@@ -42,6 +43,9 @@ constexpr uint32_t kSidrSuccess = 0, kSidrUnsupported = 1, kSidrReject = 2;
 constexpr size_t kCmaHeader = 36;  // struct cma_hdr, in front of the program's own in REQ and SIDR_REQ
 constexpr size_t kReqPrivateData = 92, kRepPrivateData = 196, kRejPrivateData = 148, kSidrReqPrivateData = 216,
                  kSidrRepPrivateData = 136;
+
+// cm_convert_to_ms().
+constexpr uint32_t ToMs(uint8_t iba_time) { return 1u << (iba_time > 8 ? iba_time - 8 : 0); }
 
 // struct rdma_bind_list: who has a port of a port space, newest first.
 struct BindList {

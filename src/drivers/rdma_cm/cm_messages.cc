@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The IB CM: linux v6.1 drivers/infiniband/core/cm.c. A message goes from Send...() of one id to Receive...() of the
+// The IB CM of connections (datagrams: cm_sidr.cc): linux v6.1 drivers/infiniband/core/cm.c. A message goes from Send...() of one id to Receive...() of the
 // other in one call; what has no answer in its time is repeated as on a wire, which is what makes a request that found
 // the backlog full try again, and an answer that never comes end as UNREACHABLE.
 //
@@ -14,12 +14,8 @@
 namespace causeway::rdma_cm {
 namespace {
 
-constexpr uint8_t kResponseTimeout = 20;  // CMA_CM_RESPONSE_TIMEOUT
-constexpr uint32_t kMaxRetries = 15;      // CMA_MAX_CM_RETRIES
-constexpr uint8_t kMraSetting = 24;       // CMA_CM_MRA_SETTING
-
-// cm_convert_to_ms().
-uint32_t ToMs(uint8_t iba_time) { return 1u << (iba_time > 8 ? iba_time - 8 : 0); }
+constexpr uint32_t kMaxRetries = 15;  // CMA_MAX_CM_RETRIES
+constexpr uint8_t kMraSetting = 24;   // CMA_CM_MRA_SETTING
 
 // cm_ack_timeout().
 uint8_t AckTimeout(uint8_t ack_delay, uint8_t life_time) {
@@ -507,93 +503,6 @@ void Cm::ReceiveRej(const RejMessage& rej) {
   std::ranges::copy(rej.private_data, event.conn.private_data);
   event.conn.private_data_len = kRejPrivateData;
   HandleCmEvent(*id, CmEvent::kRejReceived, event);
-}
-
-// ---- SIDR
-
-// ib_send_cm_sidr_req().
-Status Cm::SendSidrReq(const Ref<Id>& ref, SidrReqMessage req) {
-  Id& id = *ref;
-  Connection& cm = *id.cm;
-  cm.av = VectorOf(*id.nic, req.path);
-  cm.timeout = static_cast<uint8_t>(req.path.packet_life_time + 1);
-  cm.service_id = req.service_id;
-  cm.state = CmState::kSidrReqSent;
-  req.request_id = cm.local_id;
-  const size_t from = *id.nic;
-  const auto send = [this, from, req]() mutable {
-    const auto to = FindNicOf(from, req.path.dgid);
-    if (!to) return;
-    req.to_nic = *to;
-    ReceiveSidrReq(req);
-  };
-  Await(id, ToMs(kResponseTimeout), send);
-  auto first = send;
-  first();
-  return {};
-}
-
-// cm_sidr_req_handler().
-void Cm::ReceiveSidrReq(const SidrReqMessage& req) {
-  // cm_insert_remote_sidr(): a repeated request is dropped while the first is thought about.
-  const std::pair<uint64_t, uint32_t> key = {~uint64_t{0}, req.request_id};
-  if (remote_ids_.contains(key)) return;
-  const auto conn = MakeRef<Id>();
-  conn->qp_type = kQptUd;
-  Connection& cm = NewConnection(*conn);
-  cm.remote_id = req.request_id;
-  cm.remote_ca_guid = ~uint64_t{0};
-  cm.service_id = req.service_id;
-  cm.state = CmState::kSidrReqRcvd;
-  const BindList* const list =
-      FindPort(static_cast<uint16_t>(req.service_id >> 16), static_cast<uint16_t>(req.service_id));
-  const bool listened = list != nullptr && std::ranges::any_of(list->owners, [&](const Id* owner) {
-                          return owner->state == State::kListen && (!owner->nic || *owner->nic == req.to_nic);
-                        });
-  if (!listened) {
-    (void)SendSidrRepMessage(*conn, {.status = kSidrUnsupported});
-    return DestroyConnection(*conn, false);
-  }
-  remote_ids_.emplace(key, conn.get());
-
-  const Ref<Id> listener = FindListener(req.to_nic, req.service_id, req.destination);
-  if (!listener || (listener->qp_type != kQptUd && listener->qp_type != 0)) return DestroyConnection(*conn, false);
-  if (listener->state != State::kListen) return DestroyConnection(*conn, false);
-  FillConn(*conn, *listener, req.to_nic, nullptr, req.source, req.destination, req.service_id);
-  conn->qp_type = kQptUd;
-  Event event = {.event = uapi::RDMA_CM_EVENT_CONNECT_REQUEST};
-  const size_t offset = listener->src.is_ib() ? 0 : kCmaHeader;
-  std::copy(req.private_data.begin() + static_cast<ptrdiff_t>(offset), req.private_data.end(), event.ud.private_data);
-  event.ud.private_data_len = static_cast<uint8_t>(kSidrReqPrivateData - offset);
-  if (!QueueConnectRequest(*listener, conn, event)) {
-    conn->state = State::kDestroying;
-    DestroyConnection(*conn, false);
-  }
-}
-
-// cm_send_sidr_rep_locked().
-Status Cm::SendSidrRepMessage(Id& id, SidrRepMessage rep) {
-  Connection& cm = *id.cm;
-  if (cm.state != CmState::kSidrReqRcvd) return Err(EINVAL);
-  cm.state = CmState::kIdle;
-  remote_ids_.erase({cm.remote_ca_guid, cm.remote_id});
-  rep.request_id = cm.remote_id;
-  ReceiveSidrRep(rep);
-  return {};
-}
-
-// cm_sidr_rep_handler(); the event as cma_sidr_rep_handler() makes it.
-void Cm::ReceiveSidrRep(const SidrRepMessage& rep) {
-  Id* const id = FindConnection(rep.request_id, 0);
-  if (id == nullptr || id->cm->state != CmState::kSidrReqSent) return;
-  id->cm->state = CmState::kIdle;
-  CancelMessage(*id);
-  Event event = {.status = static_cast<int32_t>(rep.status)};
-  std::ranges::copy(rep.private_data, event.ud.private_data);
-  event.ud.private_data_len = kSidrRepPrivateData;
-  event.ud.qp_num = rep.qpn;
-  event.ud.qkey = rep.qkey;
-  HandleCmEvent(*id, CmEvent::kSidrRepReceived, event);
 }
 
 // ---- QP attributes
