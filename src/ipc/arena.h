@@ -87,9 +87,9 @@ struct alignas(64) ThreadSlot {
   // thread is killed.
   std::atomic<uint64_t> lock[kLockLevels];
 
-  // System-call channel: whose turn it is (futex word), who sleeps on that, and the message. A side says that it sleeps,
-  // then lets the kernel compare `turn`; the other stores `turn`, then asks: sequentially consistent, so one of them sees
-  // the other, and nobody who is awake costs a FUTEX_WAKE.
+  // System-call channel: whose turn it is (futex word), who sleeps on that, and the message. A side says that it
+  // sleeps, then lets the kernel compare `turn`; the other stores `turn`, then asks: sequentially consistent, so one of
+  // them sees the other, and nobody who is awake costs a FUTEX_WAKE.
   alignas(64) std::atomic<uint32_t> turn;
   std::atomic<uint32_t> program_sleeps, machine_sleeps;
   Message message;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The IB CM of connections (datagrams: cm_sidr.cc): linux v6.1 drivers/infiniband/core/cm.c. A message goes from Send...() of one id to Receive...() of the
-// other in one call; what has no answer in its time is repeated as on a wire, which is what makes a request that found
-// the backlog full try again, and an answer that never comes end as UNREACHABLE.
+// The IB CM of connections (datagrams: cm_sidr.cc): linux v6.1 drivers/infiniband/core/cm.c. A message goes from
+// Send...() of one id to Receive...() of the other in one call; what has no answer in its time is repeated as on a
+// wire, which is what makes a request that found the backlog full try again, and an answer that never comes end as
+// UNREACHABLE.
 //
 //   active   IDLE -REQ-> REQ_SENT -REP-> REP_RCVD(MRA_REP_SENT) -RTU-> ESTABLISHED -DREQ-> DREQ_SENT -DREP-> TIMEWAIT
 //   passive        REQ-> REQ_RCVD(MRA_REQ_SENT) -REP-> REP_SENT -RTU-> ESTABLISHED -DREQ-> DREQ_RCVD -DREP-> TIMEWAIT
