@@ -32,7 +32,8 @@ enum class Op : uint32_t {
             //   queued, whatever O_NONBLOCK says: the shim polls the descriptor and asks again.
             //   value0 = 1: nothing is left, take one readiness byte (one packet, MSG_DONTWAIT) from the socket
   kMmap,    // arg0 length, arg1 prot, arg2 flags, arg3 offset -> value0 memory id, value1 offset in that memory,
-            //   value2 vma id (0: not tracked); the shim then maps the memory's descriptor (kMapMemory)
+            //   value2 vma id (0: not tracked); the shim then maps the memory's descriptor (kMapMemory). value0 with
+            //   kMapTrapsStores: it maps it read-only, and stores are kStoreMapped
   kMunmap,  // file 0; arg0 vma id
   kSeek,    // arg0 offset, arg1 whence -> result
   kStat,    // -> value0 mode, value1 rdev (major << 32 | minor), value2 size, value3 inode; file_kind is set too (the
@@ -49,6 +50,7 @@ enum class Op : uint32_t {
                //   a region reaches some of them by system call, -ENOSPC
   kHostUnmapped,  // file 0; arg0 address, arg1 length: pages of the host memory that were mapped there are not any more
   kExit,          // file 0; this thread leaves: its server thread ends, the slot is free
+  kStoreMapped,   // file 0; arg0 vma id, arg1 offset in the mapping, arg2 value, arg3 bytes (at most 8)
 
   // Machine to program, while a call is in progress:
   kDone =
@@ -61,6 +63,8 @@ enum class Op : uint32_t {
                //   result 0, or -EBADF
   kCloseFd,    // value0 = descriptor number that kInstallFd made, to be taken back (a later step failed)
 };
+
+constexpr uint64_t kMapTrapsStores = uint64_t{1} << 32;  // kMmap's value0
 
 // Message.file_kind: how the shim treats a descriptor.
 enum FileKind : uint32_t {

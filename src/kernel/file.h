@@ -27,6 +27,8 @@ struct Mapping {
   uint32_t memory = 0;
   uint64_t offset = 0;
   uint64_t vma = 0;  // not 0: the program reports munmap() of the whole range with it (File::Unmapped)
+  // Stores are the device's to carry out (File::StoreMapped); loads see the memory. Needs a vma.
+  bool trap_stores = false;
 };
 
 struct MmapRequest {
@@ -67,6 +69,10 @@ class File : public RefCounted {
   }
   virtual Result<Mapping> Mmap(Task&, const MmapRequest&) { return Err(ENODEV); }
   virtual void Unmapped(Task&, uint64_t /*vma*/) {}
+  // A program's store of at most 8 bytes, `offset` bytes into a mapping with trap_stores.
+  virtual Status StoreMapped(Task&, uint64_t /*vma*/, uint64_t /*offset*/, uint64_t /*value*/, uint32_t /*bytes*/) {
+    return Err(EINVAL);
+  }
   virtual Result<int64_t> Seek(Task&, int64_t /*offset*/, int /*whence*/) { return Err(ESPIPE); }
   virtual FileStat Stat() const = 0;
   // What readlink("/proc/self/fd/N") gives: "/dev/infiniband/uverbs0", "/dmabuf:", "anon_inode:[infinibandevent]".

@@ -40,6 +40,11 @@ struct Program {
     vmas.emplace(++last_vma, std::move(vma));
     return last_vma;
   }
+  Vma FindVma(uint64_t id) {  // an empty file: no such mapping
+    const std::lock_guard lock(vma_mutex);
+    const auto it = vmas.find(id);
+    return it == vmas.end() ? Vma{} : it->second;
+  }
   Vma TakeVma(uint64_t id) {  // an empty file: no such mapping
     const std::lock_guard lock(vma_mutex);
     const auto node = vmas.extract(id);

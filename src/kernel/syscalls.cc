@@ -58,6 +58,12 @@ Result<int64_t> Syscalls::Dispatch(ProgramTask& task, const ipc::Message& call, 
     case ipc::Op::kRead: return ReadFile(task, call, answer);
     case ipc::Op::kMmap: return Mmap(task, call, answer);
     case ipc::Op::kMunmap: return Munmap(task, call.arg[0]);
+    case ipc::Op::kStoreMapped: {
+      const Program::Vma vma = task.program().FindVma(call.arg[0]);
+      if (!vma.file) return Err(EINVAL);
+      CW_CHECK(vma.file->StoreMapped(task, vma.vma, call.arg[1], call.arg[2], static_cast<uint32_t>(call.arg[3])));
+      return 0;
+    }
     case ipc::Op::kSeek: {
       CW_TRY(const auto opened, files_.Get(call.file));
       return opened.file->Seek(task, static_cast<int64_t>(call.arg[0]), static_cast<int>(call.arg[1]));
@@ -158,6 +164,7 @@ Result<int64_t> Syscalls::Mmap(ProgramTask& task, const ipc::Message& call, ipc:
   CW_TRY(const Mapping mapping, opened.file->Mmap(task, request));
   answer->value[0] = mapping.memory;
   answer->value[1] = mapping.offset;
+  if (mapping.trap_stores) answer->value[0] |= ipc::kMapTrapsStores;
   if (mapping.vma != 0) answer->value[2] = task.program().AddVma({opened.file, mapping.vma});
   return 0;
 }

@@ -13,6 +13,7 @@
 #include "shim/path.h"
 #include "shim/process.h"
 #include "shim/real.h"
+#include "shim/store_trap.h"
 
 extern "C" [[noreturn]] void __chk_fail();  // libc's: "buffer overflow detected", and abort
 

@@ -11,6 +11,7 @@
 #include "shim/machine.h"
 #include "shim/raw.h"
 #include "shim/real.h"
+#include "shim/store_trap.h"
 
 namespace causeway::shim {
 namespace {
@@ -20,6 +21,8 @@ struct Tracked {
   uintptr_t start;
   size_t length;
   uint64_t vma;
+  uint64_t offset;   // of `start` in what was mapped
+  bool traps;        // read-only here: stores are the machine's to carry out
 };
 constexpr size_t kMaxTracked = 65536;  // vm.max_map_count (65530 by default) is reached first
 
@@ -33,11 +36,11 @@ std::atomic<std::byte*> host_windows[ipc::kHostMemoryWindows];
 size_t PageUp(size_t length) { return (length + 4095) & ~size_t{4095}; }
 uintptr_t AddressOf(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
-bool Track(uintptr_t start, size_t length, uint64_t vma) {
+bool Track(uintptr_t start, size_t length, uint64_t vma, bool traps) {
   const LockGuard lock(tracked_lock);
   const size_t count = tracked_count.load(std::memory_order_relaxed);
   if (count == kMaxTracked) return false;
-  tracked[count] = {start, length, vma};
+  tracked[count] = {start, length, vma, 0, traps};
   tracked_count.store(count + 1, std::memory_order_release);
   return true;
 }
@@ -55,10 +58,13 @@ bool CutOne(uintptr_t start, uintptr_t end, uint64_t* gone) {
     const uint64_t vma = entry.vma;
     const bool keep_low = entry.start < start;
     const bool keep_high = entry_end > end;
-    if (keep_low && keep_high && count < kMaxTracked) tracked[count++] = {end, entry_end - end, vma};
+    if (keep_low && keep_high && count < kMaxTracked) {
+      tracked[count++] = {end, entry_end - end, vma, entry.offset + (end - entry.start), entry.traps};
+    }
     if (keep_low) {
       entry.length = start - entry.start;
     } else if (keep_high) {
+      entry.offset += end - entry.start;
       entry.start = end;
       entry.length = entry_end - end;
     } else {
@@ -82,6 +88,19 @@ int64_t FetchMemory(uint32_t memory) {
 }
 
 }  // namespace
+
+bool FindTrap(uintptr_t address, Trap* trap) {
+  const LockGuard lock(tracked_lock);
+  const size_t count = tracked_count.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < count; ++i) {
+    const Tracked& entry = tracked[i];
+    if (!entry.traps || address < entry.start || address - entry.start >= entry.length) continue;
+    const uint64_t into = address - entry.start;
+    *trap = {entry.vma, entry.offset + into, entry.length - into};
+    return true;
+  }
+  return false;
+}
 
 bool AnyTracked() { return tracked_count.load(std::memory_order_relaxed) != 0; }
 
@@ -114,9 +133,11 @@ void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t o
   }
   const uint64_t vma = reply.value[2];
   const int64_t memory_fd = FetchMemory(static_cast<uint32_t>(reply.value[0]));
+  const bool traps = (reply.value[0] & ipc::kMapTrapsStores) != 0 && (prot & PROT_WRITE) != 0;
+  if (traps) StartStoreTraps();
   void* mapped = MAP_FAILED;
   if (memory_fd >= 0) {
-    mapped = real.mmap(address, length, prot, flags | MAP_NORESERVE, static_cast<int>(memory_fd),
+    mapped = real.mmap(address, length, traps ? prot & ~PROT_WRITE : prot, flags | MAP_NORESERVE, static_cast<int>(memory_fd),
                        static_cast<off_t>(reply.value[1]));
     (void)Raw(SYS_close, memory_fd);
   } else {
@@ -124,11 +145,13 @@ void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t o
   }
   if (mapped != MAP_FAILED && (flags & MAP_FIXED) != 0) ForgetRange(reinterpret_cast<uintptr_t>(mapped), length);
   if (mapped != MAP_FAILED && over_shared) HostUnmapped(AddressOf(mapped), length);
-  if (mapped != MAP_FAILED && vma != 0 && !Track(reinterpret_cast<uintptr_t>(mapped), PageUp(length), vma)) {
+  if (mapped != MAP_FAILED && vma != 0 && !Track(reinterpret_cast<uintptr_t>(mapped), PageUp(length), vma, traps)) {
     (void)real.munmap(mapped, length);
     mapped = MAP_FAILED;
     errno = ENOMEM;  // as with vm.max_map_count reached
   }
+  // VM_DONTCOPY: the mapping is not its child's, who would store to registers of a file it has not mapped.
+  if (mapped != MAP_FAILED && traps) (void)real.madvise(mapped, length, MADV_DONTFORK);
   if (mapped == MAP_FAILED && vma != 0) (void)PlainCall(ipc::Op::kMunmap, 0, {.a0 = vma});
   return mapped;
 }

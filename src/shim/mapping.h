@@ -28,6 +28,14 @@ bool MattersToMappings(const void* address, size_t length);
 // Something else is mapped over [address, address + length): MAP_FIXED.
 void ForgetRange(uintptr_t address, size_t length);
 
+// A mapping whose stores are the machine's to carry out, at some address in it.
+struct Trap {
+  uint64_t vma;
+  uint64_t offset;  // of the address in what was mapped
+  size_t left;      // bytes from the address to its end
+};
+bool FindTrap(uintptr_t address, Trap* trap);
+
 // Start of a 1 GiB window (ipc::kMemoryWindow) of a memory object; nullptr when it cannot be had.
 std::byte* MapWindow(uint32_t memory, uint32_t window);
 // The pointers of one memory's windows, which MapWindow() fills: ipc::MaxWindows() of them.

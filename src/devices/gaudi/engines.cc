@@ -125,6 +125,33 @@ uint32_t Engines::ReadRegister(uint32_t offset) {
   return LoadRegister(offset);
 }
 
+Engines::MappedRegisters Engines::MapRegisters(uint32_t offset, uint32_t size) {
+  DriverLock lock(*this);
+  bool act = false;
+  for (uint32_t at = offset; at < offset + size; at += kPage) {
+    const Page page = pages_.at(at / kPage);
+    if (page.block == Block::kStorage) continue;
+    act = true;
+    if (page.block != Block::kSyncManager && page.block != Block::kSyncManagerGlobal) continue;
+    const uint32_t objects = SyncManagerBase(asic_, page.number);
+    sync_managers_[page.number].PublishTo(
+        &Storage(objects), asic_ == Asic::kGaudi2 ? &Storage(SyncManagerGlobalBase(page.number)) : nullptr);
+  }
+  return {.memory = storage_, .offset = storage_offset_ + offset, .stores_act = act};
+}
+
+void Engines::StoreBytes(uint32_t offset, uint64_t value, uint32_t bytes) {
+  DriverLock lock(*this);
+  for (uint32_t done = 0; done < bytes;) {
+    const uint32_t into = (offset + done) % 4;
+    const uint32_t part = std::min(4 - into, bytes - done);
+    uint32_t word = part == 4 ? 0 : LoadRegister(offset + done);
+    std::memcpy(reinterpret_cast<std::byte*>(&word) + into, reinterpret_cast<const std::byte*>(&value) + done, part);
+    StoreRegister(offset + done, word, Origin::kDriver);
+    done += part;
+  }
+}
+
 bool Engines::ReadMemory(uint64_t address, std::span<std::byte> to) {
   DriverLock lock(*this);
   return !fabric_.Read(address, to, false).has_value();

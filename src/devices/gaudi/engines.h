@@ -88,6 +88,17 @@ class Engines {
   // (transfers, above all) is the engines' thread's.
   void RunHere();
   uint32_t ReadRegister(uint32_t offset);
+  // Bytes [offset, + size) of CFG, whole pages, as loads through BAR0 see them, in a memory object. What engines and the
+  // driver store there later shows. `stores_act`: these registers do more than keep what is stored, so a store is
+  // StoreBytes(), and not one to the memory; where false, both are the same.
+  struct MappedRegisters {
+    uint32_t memory = 0;
+    uint64_t offset = 0;
+    bool stores_act = false;
+  };
+  MappedRegisters MapRegisters(uint32_t offset, uint32_t size);
+  // A store of 1, 2, 4 or 8 bytes through BAR0, within that many bytes' alignment or not. The bus cuts it into words.
+  void StoreBytes(uint32_t offset, uint64_t value, uint32_t bytes);
   // Bytes at a device address, as debugfs and tests look at them. False: nothing is there, or registers are.
   bool ReadMemory(uint64_t address, std::span<std::byte> to);
   bool WriteMemory(uint64_t address, std::span<const std::byte> from);

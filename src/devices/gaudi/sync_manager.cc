@@ -49,6 +49,20 @@ void SyncManager::Reset(uint32_t from_sob, uint32_t from_monitor, uint32_t from_
   }
   for (uint32_t i = from_cq; i < cqs_.size(); ++i) cqs_[i] = {};
   if (from_sob == 0 && from_monitor == 0) stores_.clear();
+  PublishAll();
+}
+
+void SyncManager::PublishTo(uint32_t* objects, uint32_t* global) {
+  objects_ = objects;
+  global_ = global;
+  PublishAll();
+}
+
+void SyncManager::PublishAll() {
+  for (uint32_t offset = 0; objects_ != nullptr && offset < registers_.size; offset += 4) Publish(offset);
+  for (uint32_t offset = kSmCqBaseLo; global_ != nullptr && offset < kSmCqIncMode + kSmCqs * 4; offset += 4) {
+    PublishGlobal(offset);
+  }
 }
 
 void SyncManager::Write(uint32_t offset, uint32_t value) {
@@ -68,6 +82,7 @@ void SyncManager::Write(uint32_t offset, uint32_t value) {
     // A driver clears it between users: the monitor waits for nothing any more.
     if ((value & kStatusValid) == 0) Disarm((offset - registers_.status) / 4);
   }
+  Publish(offset);
 }
 
 uint32_t SyncManager::Read(uint32_t offset) const {
@@ -91,6 +106,7 @@ void SyncManager::WriteSob(uint32_t index, uint32_t value) {
     } else {
       sobs_[index] = value & kSobMax;
     }
+    Publish(index * 4);
     return Evaluate(index / 8);
   }
   uint64_t whole = 0;
@@ -101,6 +117,7 @@ void SyncManager::WriteSob(uint32_t index, uint32_t value) {
     whole = value & kSobMax;
   }
   for (uint32_t part = 0; part < kLongParts; ++part) sobs_[index + part] = (whole >> (15 * part)) & kSobMax;
+  for (uint32_t part = 0; part < kLongParts; ++part) Publish((index + part) * 4);
   Evaluate(index / 8);
   if ((index + kLongParts - 1) / 8 != index / 8) Evaluate((index + kLongParts - 1) / 8);
 }
@@ -124,6 +141,7 @@ void SyncManager::Disarm(uint32_t index) {
   monitor.armed = false;
   auto& watchers = armed_[monitor.armed_group];
   watchers.erase(std::remove(watchers.begin(), watchers.end(), static_cast<uint16_t>(index)), watchers.end());
+  Publish(registers_.status + index * 4);
 }
 
 void SyncManager::Arm(uint32_t index, uint32_t value) {
@@ -136,6 +154,7 @@ void SyncManager::Arm(uint32_t index, uint32_t value) {
   monitor.armed = true;
   monitor.armed_group = GroupOf(monitor);
   armed_[monitor.armed_group].push_back(static_cast<uint16_t>(index));
+  Publish(registers_.status + index * 4);
   if (Satisfied(index)) Fire(index);
 }
 
@@ -208,6 +227,7 @@ void SyncManager::Complete(uint32_t number, uint32_t data, bool message) {
                        .completion_queue = true,
                        .driver_queue = driver});
     ++cq.pi;
+    PublishGlobal(kSmCqPi + number * 4);
   }
   if (message) stores_.push_back({.address = cq.lbw_address, .value = cq.lbw_data});
 }
@@ -231,6 +251,7 @@ void SyncManager::WriteGlobal(uint32_t offset, uint32_t value) {
       break;
     default: break;
   }
+  PublishGlobal(offset);
 }
 
 uint32_t SyncManager::ReadGlobal(uint32_t offset) const {

@@ -47,6 +47,10 @@ class SyncManager {
 
   uint32_t sob(uint32_t index) const { return sobs_[index]; }
 
+  // From now on every register's value also stands in these words, for programs that have the block mapped: `objects`
+  // is as long as the block, `global` a page (Gaudi2) or nullptr. Both outlive the manager.
+  void PublishTo(uint32_t* objects, uint32_t* global);
+
  private:
   struct Monitor {
     uint32_t address_lo = 0, address_hi = 0, data = 0, arm = 0, config = 0;
@@ -66,6 +70,13 @@ class SyncManager {
   uint32_t GroupOf(const Monitor& monitor) const;
   bool IsExtension(uint32_t index) const;
   void Disarm(uint32_t index);
+  void Publish(uint32_t offset) {
+    if (objects_ != nullptr) __atomic_store_n(objects_ + offset / 4, Read(offset), __ATOMIC_RELEASE);
+  }
+  void PublishGlobal(uint32_t offset) {
+    if (global_ != nullptr) __atomic_store_n(global_ + offset / 4, ReadGlobal(offset), __ATOMIC_RELEASE);
+  }
+  void PublishAll();
 
   const Asic asic_;
   const SyncManagerRegisters& registers_;
@@ -75,6 +86,8 @@ class SyncManager {
   std::vector<std::vector<uint16_t>> armed_;  // per group of eight SOBs: armed monitors, in order of arming
   std::vector<CompletionQueue> cqs_;
   std::deque<SmStore> stores_;
+  uint32_t* objects_ = nullptr;  // PublishTo()
+  uint32_t* global_ = nullptr;
 };
 
 }  // namespace causeway::gaudi

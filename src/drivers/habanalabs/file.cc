@@ -100,14 +100,18 @@ Result<kernel::Mapping> HlFile::Mmap(kernel::Task&, const kernel::MmapRequest& r
   switch (type) {
     case uapi::kHlMmapTypeCb:
     case uapi::kHlMmapTypeTsBuff: return memory_manager_.Mmap(request.length, request.offset);
-    case uapi::kHlMmapTypeBlock:
-      if (device_.properties().asic == gaudi::Asic::kGaudi) return Err(EPERM);  // gaudi_block_mmap()
-      return Err(EINVAL);
+    case uapi::kHlMmapTypeBlock: return hw_blocks_.Mmap(request.length, request.offset);
     default: return Err(EINVAL);
   }
 }
 
-void HlFile::Unmapped(kernel::Task&, uint64_t vma) { memory_manager_.Unmapped(vma); }
+void HlFile::Unmapped(kernel::Task&, uint64_t vma) {
+  if (!hw_blocks_.Unmapped(vma)) memory_manager_.Unmapped(vma);
+}
+
+Status HlFile::StoreMapped(kernel::Task&, uint64_t vma, uint64_t offset, uint64_t value, uint32_t bytes) {
+  return hw_blocks_.Store(vma, offset, value, bytes);
+}
 
 kernel::FileStat HlFile::Stat() const { return CharDevice(major_, minor_); }
 

@@ -7,6 +7,7 @@
 
 #include "drivers/habanalabs/context.h"
 #include "drivers/habanalabs/device.h"
+#include "drivers/habanalabs/hw_block.h"
 #include "drivers/habanalabs/memory_manager.h"
 #include "drivers/habanalabs/notifier.h"
 #include "kernel/task.h"
@@ -16,7 +17,7 @@ namespace causeway::habanalabs {
 class HlFile : public kernel::File {
  public:
   HlFile(HlDevice& device, Ref<HlCtx> ctx, uint32_t major, uint32_t minor)
-      : kernel::File(ipc::kFileDevice), device_(device), major_(major), minor_(minor), ctx_(std::move(ctx)) {}
+      : kernel::File(ipc::kFileDevice), device_(device), major_(major), minor_(minor), ctx_(std::move(ctx)), hw_blocks_(device.board()) {}
   ~HlFile() override;
 
   HlDevice& device() { return device_; }
@@ -29,6 +30,7 @@ class HlFile : public kernel::File {
   Result<int64_t> Ioctl(kernel::Task& task, uint32_t request, uint64_t arg) override;
   void Unmapped(kernel::Task& task, uint64_t vma) override;
   Result<kernel::Mapping> Mmap(kernel::Task& task, const kernel::MmapRequest& request) override;
+  Status StoreMapped(kernel::Task& task, uint64_t vma, uint64_t offset, uint64_t value, uint32_t bytes) override;
   kernel::FileStat Stat() const override;
   std::string Name() const override { return device_.node(); }
 
@@ -37,6 +39,7 @@ class HlFile : public kernel::File {
   const uint32_t major_, minor_;
   Ref<HlCtx> ctx_;
   MemoryManager memory_manager_;
+  HwBlockMappings hw_blocks_;
   std::mutex restore_phase_mutex_;  // outermost
 };
 

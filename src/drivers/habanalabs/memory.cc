@@ -55,12 +55,14 @@ Status Export(HlFile& file, kernel::Task& task, uapi::hl_mem_args& args) {
   return {};
 }
 
-// map_block(). Deviation: no register block of Gaudi2 is modelled yet, so none is found.
 Status MapBlock(HlFile& file, uapi::hl_mem_args& args) {
+  const uint64_t address = args.in.map_block.block_addr;
   args.out.block.block_handle = 0;
   args.out.block.block_size = 0;
-  if (file.device().properties().asic == gaudi::Asic::kGaudi) return Err(EPERM);  // gaudi_get_hw_block_id()
-  return Err(EINVAL);
+  CW_TRY(const BlockHandle block, habanalabs::MapBlock(file.device().properties().asic, address));
+  args.out.block.block_handle = block.handle;
+  args.out.block.block_size = block.size;
+  return {};
 }
 
 }  // namespace
