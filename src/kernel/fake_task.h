@@ -55,6 +55,8 @@ class FakeTask : public Task {
     return {};
   }
 
+  bool PagesAre(uint64_t, uint64_t, uint64_t page) override { return page <= page_size; }
+
   // The last descriptor goes: what close() does.
   void Close(int fd) { files.erase(fd); }
 
@@ -65,7 +67,8 @@ class FakeTask : public Task {
   std::map<int, Ref<File>> files;
   std::map<int, uint32_t> install_flags;
   std::map<int, UniqueFd> host_files;  // descriptors that are no files of the machine
-  int install_errno = 0;               // not 0: InstallFile() fails with it
+  uint64_t page_size = 4096;
+  int install_errno = 0;  // not 0: InstallFile() fails with it
   inline static FileId next_file_id = 1;
 };
 

@@ -119,6 +119,19 @@ Status CheckProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write) 
   return {};
 }
 
+bool ProcessPagesAre(pid_t pid, uint64_t address, uint64_t len, uint64_t page) {
+  uint64_t end = 0;
+  if (!CheckedAdd(address, len, &end)) return false;
+  const UniqueFd maps = OpenMaps(pid);
+  if (!maps) return false;
+  uapi::VmaWalker<HostSystem> walker(maps.get());
+  uapi::Vma vma;
+  for (uint64_t covered = address; covered < end; covered = vma.end) {
+    if (!walker.Next(covered, &vma) || vma.start > covered || vma.page_size < page) return false;
+  }
+  return true;
+}
+
 Result<std::vector<SharedPages>> PinProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write, HostFile file) {
   uint64_t end = 0;
   if (!CheckedAdd(address, len, &end)) return Err(EFAULT);

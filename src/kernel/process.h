@@ -38,6 +38,8 @@ struct HostFile {
 Result<std::vector<SharedPages>> PinProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write, HostFile file);
 // Offsets in `file` that the process maps anywhere, [start, end), in order of address. errors: the host's.
 Result<std::vector<std::pair<uint64_t, uint64_t>>> MappedOffsets(pid_t pid, HostFile file);
+// Are all of these pages at least `page` bytes each (hugetlbfs)? No, where the host's kernel does not tell.
+bool ProcessPagesAre(pid_t pid, uint64_t address, uint64_t len, uint64_t page);
 // The same over the text of /proc/<pid>/maps.
 Status CheckRangeInMaps(std::string_view maps, uint64_t address, uint64_t len, bool write);
 

@@ -31,6 +31,9 @@ class ProgramTask : public Task {
   Status CheckRange(uint64_t address, uint64_t len, bool write) override {
     return CheckProcessRange(pid(), address, len, write);
   }
+  bool PagesAre(uint64_t address, uint64_t len, uint64_t page) override {
+    return ProcessPagesAre(pid(), address, len, page);
+  }
   Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) override {
     return PinProcessRange(pid(), address, len, write, thread_.program->host_memory);
   }

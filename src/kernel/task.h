@@ -59,6 +59,8 @@ class Task {
   // Is [address, address + len) mapped in the program with at least read (and write, if asked) access?
   // errors: EFAULT (get_user_pages() would fail there).
   virtual Status CheckRange(uint64_t address, uint64_t len, bool write) = 0;
+  // Is all of it in pages of at least `page` bytes, each contiguous for a device?
+  virtual bool PagesAre(uint64_t /*address*/, uint64_t /*len*/, uint64_t /*page*/) { return false; }
   // CheckRange(), and which parts the machine's processes share, in order. errors: EFAULT.
   virtual Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) {
     CW_CHECK(CheckRange(address, len, write));

@@ -18,6 +18,7 @@ struct Vma {
   uint64_t inode;   // 0: anonymous
   uint32_t dev_major, dev_minor;
   bool read, write, exec, shared;
+  uint64_t page_size;  // 0: not known (the text does not tell)
 };
 
 // One line of the text: "7f0000000000-7f0000021000 rw-p 00000000 00:01 1027 ...". False when it is none.
@@ -77,7 +78,8 @@ class VmaWalker {
                 (query.vma_flags & PROCMAP_QUERY_VMA_READABLE) != 0,
                 (query.vma_flags & PROCMAP_QUERY_VMA_WRITABLE) != 0,
                 (query.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE) != 0,
-                (query.vma_flags & PROCMAP_QUERY_VMA_SHARED) != 0};
+                (query.vma_flags & PROCMAP_QUERY_VMA_SHARED) != 0,
+                query.vma_page_size};
         return true;
       }
       if (error == -kNoEntry) return false;

@@ -89,6 +89,9 @@ class CpuCp {
   void set_load(std::function<double()> load) { load_ = std::move(load); }
   void set_event_sink(std::function<void(CpuCpEvent)> sink) { sink_ = std::move(sink); }
 
+  // Events that the firmware only passes on.
+  void set_interrupt_sink(std::function<void(uint32_t)> sink) { interrupt_sink_ = std::move(sink); }
+
   // Empty: it does not answer (it is dead, or the PCIe link is): the driver's wait times out.
   std::optional<CpucpReply> Send(const CpucpPacket& packet);
   std::span<const Sensor> sensors() const;
@@ -97,6 +100,10 @@ class CpuCp {
   void Kill();
   void Reboot();
   bool alive() const;
+  // An interrupt of the device's blocks, by number.
+  void Interrupt(uint32_t number) {
+    if (alive() && interrupt_sink_) interrupt_sink_(number);
+  }
   // Overheating from outside, in m°C added to every temperature: raises the thermal events at their limits.
   void Heat(int64_t millidegrees);
 
@@ -115,6 +122,7 @@ class CpuCp {
   const CpuCpSpec spec_;
   std::function<double()> load_;
   std::function<void(CpuCpEvent)> sink_;
+  std::function<void(uint32_t)> interrupt_sink_;
 
   mutable std::mutex mutex_;  // guards what follows
   bool alive_ = true;

@@ -85,6 +85,12 @@ Result<std::unique_ptr<Board>> Board::Create(const BoardSpec& spec, const pci::F
   return board;
 }
 
+void Board::WriteRegister(uint32_t offset, uint32_t value) {
+  if (spec_.asic == Asic::kGaudi && offset == kGaudiGicSetSpi) return cpucp_.Interrupt(value);
+  if (spec_.asic == Asic::kGaudi && offset == kGaudiArmResetControl && value == 0) cpucp_.Kill();
+  engines_.WriteRegister(offset, value);
+}
+
 uint64_t Board::timestamp() const { return MonotonicNs() - power_up_ns_; }
 
 }  // namespace causeway::gaudi

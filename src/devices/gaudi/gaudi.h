@@ -75,6 +75,8 @@ class Board {
   Mmu& mmu() { return mmu_; }
   Fabric& fabric() { return fabric_; }
   Engines& engines() { return engines_; }
+  // A store over PCI: a register of the engines, or one by which the management processor is reached.
+  void WriteRegister(uint32_t offset, uint32_t value);
 
   // PSOC timestamp counter: ns since power-up.
   uint64_t timestamp() const;

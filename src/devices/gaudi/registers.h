@@ -85,7 +85,8 @@ struct DmaRegisters {
   uint32_t src_base_lo, src_base_hi, dst_base_lo, dst_base_hi;
   uint32_t src_tsize0, src_dims, dst_tsize0, dst_dims;  // dims: TSIZE_1, STRIDE_1, TSIZE_2, ... of 4 dimensions
   uint32_t commit, comp_wdata, comp_addr_lo, comp_addr_hi;
-  uint32_t size;  // of the block that these lie in
+  uint32_t te_numrows, ctrl;  // ctrl 0: COMMIT says what transposition there is
+  uint32_t size;              // of the block that these lie in
 };
 constexpr DmaRegisters kGaudiDma = {
     .src_base_lo = 0x14,
@@ -100,6 +101,8 @@ constexpr DmaRegisters kGaudiDma = {
     .comp_wdata = 0x7C,
     .comp_addr_lo = 0x80,
     .comp_addr_hi = 0x84,
+    .te_numrows = 0x94,
+    .ctrl = 0,
     .size = 0x1000,
 };
 constexpr DmaRegisters kGaudi2Dma = {
@@ -115,6 +118,8 @@ constexpr DmaRegisters kGaudi2Dma = {
     .comp_wdata = 0x8C4,
     .comp_addr_lo = 0x8C0,
     .comp_addr_hi = 0x8BC,
+    .te_numrows = 0x868,
+    .ctrl = 0x874,
     .size = 0x1000,
 };
 constexpr const DmaRegisters& DmaRegistersOf(Asic asic) { return asic == Asic::kGaudi ? kGaudiDma : kGaudi2Dma; }
@@ -167,6 +172,10 @@ constexpr uint32_t kGaudiMsiRequest = 0xC13000;                 // PCIE_MSI_INTR
 constexpr uint32_t kGaudi2MsixDoorbell = 0x4C17000;             // PCIE_MSIX: data = vector
 constexpr uint32_t kGaudi2DbiMsixDoorbell = 0x4C02948;          // PCIE_DBI MSIX_DOORBELL_OFF
 constexpr uint64_t kGaudi2MsixDoorbellVa = 0xFFF077FFFFFF0000;  // page of the host range that means the doorbell
+
+// The management processor of Gaudi: interrupts that its firmware puts on the event queue under their number
+// (GIC_DISTRIBUTOR__5_GICD_SETSPI_NSR), and the reset of its cores (CPU_CA53_CFG_ARM_RST_CONTROL, 0: held in it).
+constexpr uint32_t kGaudiGicSetSpi = 0x800040, kGaudiArmResetControl = 0x441124;
 
 // Host memory as engines address it when no MMU translates: DMA address + this.
 constexpr uint64_t kGaudiHostBase = 0x8000000000;

@@ -61,6 +61,7 @@ HlCtx::HlCtx(HlDevice& device)
       host_(device.properties().host),
       dram_(device.properties().dram),
       cb_va_(device.properties().host.start, device.properties().host.start + kCbVaPool) {
+  if (device.properties().host_huge.end != 0) host_huge_.emplace(device.properties().host_huge);
   // hl_vm_ctx_init(), hl_cb_va_pool_init(), gaudi2_map_virtual_msix_doorbell_memory(): what the driver takes first.
   const AsicProperties& properties = device.properties();
   CW_INVARIANT(host_.Reserve(properties.host.start, properties.host_reserved_at_start).has_value());
@@ -94,6 +95,16 @@ size_t HlCtx::mapping_count() const {
   return mappings_.size();
 }
 
+std::optional<MappingKind> HlCtx::MappingAt(uint64_t va, uint64_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  auto it = mappings_.upper_bound(va);
+  if (it == mappings_.begin()) return std::nullopt;
+  --it;
+  const uint64_t into = va - it->first, size = it->second.size;
+  if (into > size || bytes > size - into) return std::nullopt;
+  return it->second.host ? MappingKind::kHost : MappingKind::kDevice;
+}
+
 std::vector<uapi::hl_user_mapping> HlCtx::UserMappings(bool host) const {
   std::vector<uapi::hl_user_mapping> list;
   const std::lock_guard lock(mutex_);
@@ -123,15 +134,17 @@ Result<uint64_t> HlCtx::MapHost(kernel::Task& task, uint64_t address, uint64_t s
   const uint64_t offset = address - start;
   const bool force_hint = (flags & uapi::kHlMemForceHint) != 0;
   if (hint != 0 && offset != 0 && force_hint) return Err(EINVAL);
-  // Host pages are not contiguous as the device sees them, so the leaves are of 4 KiB; the alignment follows the host
-  // address all the same (map_device_va()).
-  const uint64_t align = IsAligned(address, kHugePageSize) ? kHugePageSize : kPageSize;
+  // init_phys_pg_pack_from_userptr(): huge leaves when all that is mapped is pages of 2 MiB. Else of 4 KiB, and the
+  // alignment follows the host address all the same (map_device_va()).
+  const bool huge = host_huge_ && IsAligned(start, kHugePageSize) && IsAligned(pin.size, kHugePageSize) &&
+                    task.PagesAre(start, pin.size, kHugePageSize);
+  const uint64_t align = huge || IsAligned(address, kHugePageSize) ? kHugePageSize : kPageSize;
 
   const std::lock_guard lock(mutex_);
-  CW_TRY(const uint64_t block, host_.Get(pin.size, hint, align, force_hint));
+  CW_TRY(const uint64_t block, (huge ? *host_huge_ : host_).Get(pin.size, hint, align, force_hint));
   const uint64_t va = block + offset;
   device_.board().mmu().MapHost(block, pin.size, std::make_shared<ProgramPages>(pin), 0);
-  mappings_.emplace(va, Mapping{.block = block, .size = pin.size, .host = pin});
+  mappings_.emplace(va, Mapping{.block = block, .size = pin.size, .host = pin, .huge = huge});
   return va;
 }
 
@@ -156,7 +169,7 @@ Status HlCtx::Unmap(uint64_t va) {
   if (it == mappings_.end() || it->second.export_cnt != 0) return Err(EINVAL);
   const Mapping& mapping = it->second;
   device_.board().mmu().Unmap(mapping.block);
-  (mapping.pack ? dram_ : host_).Put(mapping.block, mapping.size);
+  (mapping.pack ? dram_ : mapping.huge ? *host_huge_ : host_).Put(mapping.block, mapping.size);
   if (mapping.pack) device_.UnmapMemory(*mapping.pack);
   mappings_.erase(it);
   return {};

@@ -50,6 +50,7 @@ class HlCtx : public RefCounted {
   void ExportPut(uint64_t va);
 
   size_t mapping_count() const;
+  std::optional<MappingKind> MappingAt(uint64_t va, uint64_t bytes) const;
   // What is mapped now, host memory or device memory: hl_capture_user_mappings().
   std::vector<uapi::hl_user_mapping> UserMappings(bool host) const;
 
@@ -79,6 +80,7 @@ class HlCtx : public RefCounted {
     uint64_t block = 0;  // start of the block; the address given out has the host pointer's offset in its page added
     uint64_t size = 0;
     std::optional<HostPin> host;
+    bool huge = false;  // in host_huge_
     std::shared_ptr<PhysPgPack> pack;  // device memory
     uint32_t export_cnt = 0;
   };
@@ -86,6 +88,7 @@ class HlCtx : public RefCounted {
   HlDevice& device_;          // outlives every file
   mutable std::mutex mutex_;  // guards what follows; before HlDevice::mutex_
   VaRange host_;
+  std::optional<VaRange> host_huge_;  // where huge pages have a range of their own
   VaRange dram_;
   std::map<uint64_t, Mapping> mappings_;  // by the address given out
   std::mutex pool_mutex_;                 // guards what follows

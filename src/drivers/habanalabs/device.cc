@@ -145,6 +145,11 @@ void HlDevice::CtxEnding() {
   ctx_ = nullptr;
 }
 
+std::optional<MappingKind> HlDevice::MappingAt(uint64_t va, uint64_t bytes) {
+  const std::lock_guard lock(ctx_mutex_);
+  return ctx_ == nullptr ? std::nullopt : ctx_->MappingAt(va, bytes);
+}
+
 // The rest of hl_device_release(). What still holds the context is work that was submitted: later kernels end it.
 void HlDevice::StillInUse() {
   log::Info("{}: user process closed FD but device still in use", node_);

@@ -56,6 +56,9 @@ struct CsCounters {
 };
 class Submission;
 
+// What a device virtual address leads to.
+enum class MappingKind : uint8_t { kHost, kDevice };
+
 // An allocation of device memory: struct hl_vm_phys_pg_pack.
 struct PhysPgPack {
   uint32_t handle = 0;
@@ -149,6 +152,9 @@ class HlDevice {
   CsCounters& cs_counters() { return cs_counters_; }
   ErrorCapture& errors() { return errors_; }
 
+  // hl_get_compute_ctx() and a look at its mappings: what all of [va, + bytes) is mapped to, by one of them.
+  std::optional<MappingKind> MappingAt(uint64_t va, uint64_t bytes);
+
   // ---- Life of the device: reset.cc
   // hl_device_reset(). A hard reset runs on the work thread: this returns when it has been decided, with the status
   // "in reset"; a compute reset has ended when this returns. One reset at a time: another asked for meanwhile is
@@ -207,6 +213,8 @@ class HlDevice {
   void StartHeartbeat();
   // The PCIe link is gone, until the next hard reset at least: the management processor cannot be reached.
   void SetPciLink(bool up);
+  // debugfs device, "cpu_timeout": as if the management processor had not answered.
+  void DisableCpu() { device_cpu_disabled_ = true; }
   const EventStats& events() const { return events_; }
   const ClkThrottling& clk_throttling() const { return clk_throttling_; }
 

@@ -226,6 +226,48 @@ TEST(HlMapHost, FirstAddressesOfBothAsics) {
   }
 }
 
+// init_phys_pg_pack_from_userptr(): huge leaves, from the huge range, when all of it is whole huge pages.
+TEST(HlMapHost, HugePagesHaveARangeOfTheirOwn) {
+  constexpr uint64_t kHuge = 2 * gaudi::kMiB, kHugeRange = 0xFFF0800000000000;
+  Harness harness;
+  Ref<kernel::File> file = *harness.Open();
+  const struct {
+    const char* name;
+    uint64_t page, address, size, hint;
+    uint32_t flags;
+    int want;
+    uint64_t va;
+  } cases[] = {
+      {"huge", kHuge, kUserHost, kHuge, 0, 0, 0, kHugeRange},
+      {"two of them", kHuge, kUserHost, 2 * kHuge, 0, 0, 0, kHugeRange},
+      {"small pages", kPageSize, kUserHost, kHuge, 0, 0, 0, 0xFFF0000100200000},
+      {"a part of one", kHuge, kUserHost, kHuge - 1, 0, 0, 0, kHugeRange},  // rounded up to pages
+      {"less by a page", kHuge, kUserHost, kHuge - kPageSize, 0, 0, 0, 0xFFF0000100200000},
+      {"not from its start", kHuge, kUserHost + kPageSize, kHuge, 0, 0, 0, 0xFFF0000100200000},
+      {"with a hint", kHuge, kUserHost, kHuge, kHugeRange + 7 * kHuge, 0, 0, kHugeRange + 7 * kHuge},
+      {"a hint that is not aligned", kHuge, kUserHost, kHuge, kHugeRange + kPageSize, 0, 0, kHugeRange},
+      {"forced", kHuge, kUserHost, kHuge, kHugeRange + kPageSize, uapi::kHlMemForceHint, ENOMEM, 0},
+      {"forced into the range of small pages", kHuge, kUserHost, kHuge, 0xFFF0000200000000, uapi::kHlMemForceHint,
+       ENOMEM, 0},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    harness.task.page_size = c.page;
+    uint64_t va = 0;
+    EXPECT_EQ(harness.MapHost(file, c.address, c.size, &va, c.hint, c.flags), c.want);
+    EXPECT_EQ(va, c.va);
+    if (c.want != 0) continue;
+    EXPECT_EQ(harness.Unmap(file, va), 0);
+  }
+  // Gaudi has one range for both.
+  Harness gaudi1({.asic = gaudi::Asic::kGaudi});
+  gaudi1.task.page_size = kHuge;
+  Ref<kernel::File> first = *gaudi1.Open();
+  uint64_t va = 0;
+  EXPECT_EQ(gaudi1.MapHost(first, kUserHost, kHuge, &va), 0);
+  EXPECT_EQ(va, kFirstHostVa1);
+}
+
 TEST(HlMapHost, DoorbellPageOfGaudi2IsTaken) {
   Harness harness;
   Ref<kernel::File> file = *harness.Open();

@@ -2,6 +2,7 @@
 #include "drivers/habanalabs/driver.h"
 
 #include "base/log.h"
+#include "drivers/habanalabs/debugfs.h"
 #include "drivers/habanalabs/hwmon.h"
 #include "drivers/habanalabs/sysfs.h"
 #include "pci/sysfs.h"
@@ -50,7 +51,7 @@ Status Driver::AddDevice(const DeviceSpec& spec, const pci::Function& function) 
       std::make_unique<HlDevice>(std::move(board), MakeAsicProperties(asic, spec.flavour, spec.hbm_stacks), bus_,
                                  refusals_, work_, memories_, coherent, names.node(), names.control_node()));
   HlDevice& device = *devices_.back();
-  if (const Status added = AddToTree(names, function, device); !added) {
+  if (const Status added = AddToTree(names, index, function, device); !added) {
     device.set_status(uapi::kHlStatusMalfunction);
     return added;
   }
@@ -62,7 +63,7 @@ Status Driver::AddDevice(const DeviceSpec& spec, const pci::Function& function) 
   return {};
 }
 
-Status Driver::AddToTree(const NodeNames& names, const pci::Function& function, HlDevice& device) {
+Status Driver::AddToTree(const NodeNames& names, uint32_t index, const pci::Function& function, HlDevice& device) {
   for (const std::string& path : ClaimsOf(device.properties().flavour)) {
     if (claimed_.insert(path).second) CW_CHECK(tree_.Claim(path));
   }
@@ -70,6 +71,7 @@ Status Driver::AddToTree(const NodeNames& names, const pci::Function& function, 
   const std::string folder = pci::SysfsPath(bus_.topology(), function);
   CW_CHECK(AddSysfs(tree_, names, folder, device));
   CW_CHECK(AddHwmon(tree_, folder, next_hwmon_++, device));
+  CW_CHECK(AddDebugfs(tree_, names, index, device));
   return AddNodes(tree_, names, device);
 }
 

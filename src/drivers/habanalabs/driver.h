@@ -57,7 +57,7 @@ class Driver {
   size_t device_count() const { return devices_.size(); }
 
  private:
-  Status AddToTree(const NodeNames& names, const pci::Function& function, HlDevice& device);
+  Status AddToTree(const NodeNames& names, uint32_t index, const pci::Function& function, HlDevice& device);
 
   kernel::Tree& tree_;
   pci::Bus& bus_;

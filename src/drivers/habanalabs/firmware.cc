@@ -41,6 +41,9 @@ void HlDevice::StartHeartbeat() {
     const uint16_t numbers[] = {ids.power_start, ids.power_end, ids.thermal_start, ids.thermal_end};
     HandleEvent(numbers[static_cast<size_t>(event)]);
   });
+  board_->cpucp().set_interrupt_sink([this](uint32_t number) {
+    if (number < properties_.num_of_events) HandleEvent(static_cast<uint16_t>(number));
+  });
   (void)work_.Queue(kHeartbeatPeriod, [this] { Heartbeat(); });
 }
 
