@@ -11,6 +11,8 @@ constexpr uint64_t kRunBytes = uint64_t{64} << 20;      // moved at once
 constexpr uint64_t kBounceBytes = uint64_t{256} << 10;  // where a copy in between is needed
 constexpr uint64_t kUnlockFrom = uint64_t{4} << 10;     // shorter ones keep the lock
 
+static_assert(2 * kTransposeBytes * kTransposeBytes <= kBounceBytes);
+
 bool IsMemory(const Run& run) { return run.kind == Run::Kind::kBytes || run.kind == Run::Kind::kHost; }
 
 void SwapBytes(std::byte* bytes, uint64_t len, DmaSwap swap) {
@@ -195,6 +197,38 @@ DmaOutcome DmaMover::CopyShapes(std::unique_lock<std::mutex>& lock, const DmaSha
     if (++pieces % kPiecesBetweenBreaths == 0 && !Unlocked(lock, kUnlockFrom, [] {})) {
       return {DmaOutcome::Kind::kAborted, 0, false};
     }
+  }
+  return {};
+}
+
+DmaOutcome DmaMover::Transpose(std::unique_lock<std::mutex>& lock, const DmaShape& source, const DmaShape& target,
+                               uint32_t rows, uint32_t element) {
+  const uint32_t at_once = kTransposeBytes / element, columns = source.bytes / element;
+  if (bounce_.empty()) bounce_.resize(kBounceBytes);
+  std::byte* const in = bounce_.data();
+  std::byte* const out = in + kTransposeBytes * kTransposeBytes;
+  ShapeWalk from(source), to(target);
+  while (rows != 0 && !from.done() && !to.done()) {
+    uint32_t count = 0;
+    for (; count < std::min(rows, at_once) && !from.done(); ++count) {
+      const auto row = std::span(in + count * source.bytes, source.bytes);
+      if (const auto fault = fabric_.Read(from.address(), row, false)) return {DmaOutcome::Kind::kFault, *fault, false};
+      from.Advance(source.bytes);
+    }
+    for (uint32_t column = 0; column < columns; ++column) {
+      for (uint32_t row = 0; row < count; ++row) {
+        std::memcpy(out + (column * count + row) * element, in + row * source.bytes + column * element, element);
+      }
+    }
+    auto left = std::span<const std::byte>(out, uint64_t{columns} * count * element);
+    while (!left.empty() && !to.done()) {
+      const auto part = left.first(std::min(to.left(), left.size()));
+      if (const auto fault = fabric_.Write(to.address(), part, false)) return {DmaOutcome::Kind::kFault, *fault, true};
+      to.Advance(part.size());
+      left = left.subspan(part.size());
+    }
+    rows -= count;
+    if (!Unlocked(lock, kUnlockFrom, [] {})) return {DmaOutcome::Kind::kAborted, 0, false};
   }
   return {};
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a DMA core does: linear copies and fills, and copies between arrays of up to five dimensions.
+// What a DMA core does: linear copies and fills, copies between arrays of up to five dimensions, transposition.
 //
 // Bytes are moved without the engines' lock, so that registers can be reached meanwhile; a reset in the meantime makes
 // the rest of the transfer vanish (kAborted). Runs on: the engines' thread.
@@ -32,6 +32,8 @@ struct DmaShape {
   std::array<uint32_t, 4> stride{};
 };
 
+constexpr uint32_t kTransposeBytes = 128;  // what the transpose engine takes, both ways
+
 class DmaMover {
  public:
   // `epoch` changes when the engines are reset. Both outlive the mover.
@@ -39,6 +41,12 @@ class DmaMover {
 
   DmaOutcome Copy(std::unique_lock<std::mutex>& lock, uint64_t source, uint64_t target, uint64_t size, DmaSwap swap);
   DmaOutcome Fill(std::unique_lock<std::mutex>& lock, uint64_t target, uint64_t size, uint64_t pattern);
+  // The transpose engine: the source's rows (dimension 0, at most 128 bytes; `rows` of them) become columns. It takes
+  // as many rows at once as fill 128 bytes with one element of each, and gives their columns out one after the other:
+  // the target's dimension 0 is a piece of a column, its dimension 1 the columns, the next ones the following rows.
+  // `element`: 1, 2 or 4 bytes.
+  DmaOutcome Transpose(std::unique_lock<std::mutex>& lock, const DmaShape& source, const DmaShape& target,
+                       uint32_t rows, uint32_t element);
   // Ends when either side is through.
   DmaOutcome CopyShapes(std::unique_lock<std::mutex>& lock, const DmaShape& source, const DmaShape& target);
 

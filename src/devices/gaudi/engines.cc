@@ -262,8 +262,8 @@ void Engines::StoreRegister(uint32_t offset, uint32_t value, Origin origin) {
     }
     case Block::kDma:
       Storage(offset) = value;
-      if (into == DmaRegistersOf(asic_).commit && (value & 1) != 0) {
-        commits_.push_back(page.number);
+      if (into == DmaRegistersOf(asic_).commit) {
+        commits_.emplace_back(page.number, value);
         Wake();
       }
       return;
@@ -339,6 +339,17 @@ void Engines::ReadDmaShapes(uint32_t qman, DmaShape* source, DmaShape* target) {
   }
 }
 
+Engines::Transposition Engines::ReadTransposition(uint32_t qman, uint32_t commit) {
+  const DmaRegisters& r = DmaRegistersOf(asic_);
+  const uint32_t base = DmaBase(qman), rows = Storage(base + r.te_numrows);
+  if (asic_ == Asic::kGaudi) {
+    return {(commit & kGaudiDmaTranspose) != 0, rows, (commit & kGaudiDma32Bits) != 0 ? 4u : 2u};
+  }
+  constexpr uint32_t kElements[4] = {0, 1, 2, 4};
+  const uint32_t ctrl = Storage(base + r.ctrl);
+  return {(ctrl & kGaudi2CtrlTranspose) != 0, rows, kElements[Gaudi2CtrlElementOf(ctrl)]};
+}
+
 void Engines::SignalDmaCompletion(uint32_t qman) {
   const DmaRegisters& r = DmaRegistersOf(asic_);
   const uint32_t base = DmaBase(qman);
@@ -360,9 +371,9 @@ void Engines::SignalDmaCompletion(uint32_t qman) {
 bool Engines::RunCommitsSlow(std::unique_lock<std::mutex>& lock) {
   bool good = true;
   while (!commits_.empty()) {
-    const uint32_t qman = commits_.front();
+    const auto [qman, value] = commits_.front();
     commits_.pop_front();
-    good = qmans_[qman]->RunDescriptor(lock) && good;
+    good = qmans_[qman]->RunDescriptor(lock, value) && good;
   }
   return good;
 }

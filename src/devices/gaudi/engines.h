@@ -88,8 +88,8 @@ class Engines {
   // (transfers, above all) is the engines' thread's.
   void RunHere();
   uint32_t ReadRegister(uint32_t offset);
-  // Bytes [offset, + size) of CFG, whole pages, as loads through BAR0 see them, in a memory object. What engines and the
-  // driver store there later shows. `stores_act`: these registers do more than keep what is stored, so a store is
+  // Bytes [offset, + size) of CFG, whole pages, as loads through BAR0 see them, in a memory object. What engines and
+  // the driver store there later shows. `stores_act`: these registers do more than keep what is stored, so a store is
   // StoreBytes(), and not one to the memory; where false, both are the same.
   struct MappedRegisters {
     uint32_t memory = 0;
@@ -125,6 +125,12 @@ class Engines {
   void ReportRefusedStore(uint32_t qman, uint32_t offset);
   void SetDmaBases(uint32_t qman, uint64_t source, uint64_t target, uint32_t bytes);
   void ReadDmaShapes(uint32_t qman, DmaShape* source, DmaShape* target);
+  // The transposition that a commit asks for, as the registers say.
+  struct Transposition {
+    bool wanted = false;
+    uint32_t rows = 0, element = 0;  // element 0: of a size that is not modelled
+  };
+  Transposition ReadTransposition(uint32_t qman, uint32_t commit);
   void SignalDmaCompletion(uint32_t qman);
   // Carries out the DMA descriptors that were committed. False: one of them failed.
   bool RunCommits(std::unique_lock<std::mutex>& lock) { return commits_.empty() || RunCommitsSlow(lock); }
@@ -170,7 +176,8 @@ class Engines {
   std::vector<SyncManager> sync_managers_;
   std::deque<uint32_t> ready_;  // qman * 8 + cp
   std::vector<bool> is_ready_;
-  std::deque<uint32_t> commits_;      // qmans whose DMA core has a descriptor to carry out
+  std::deque<std::pair<uint32_t, uint32_t>>
+      commits_;                       // with the value stored: qmans whose DMA core has a descriptor to carry out
   std::vector<uint32_t> interrupts_;  // not delivered yet
   std::vector<EngineEvent> events_;
   uint64_t epoch_ = 0;

@@ -341,6 +341,96 @@ TEST(Engines, StridedCopy) {
   }
 }
 
+// The transpose engine as Habana's graph compiler programs it: a row-major matrix becomes column-major. TE_NUMROWS rows
+// of up to 128 bytes; the target's dimensions are 128 bytes of a column, the columns, the next 128 bytes of each.
+TEST(Engines, Transpose) {
+  for (const Asic asic : kBoth) {
+    for (const uint32_t element : {2u, 4u}) {
+      for (const uint32_t rows : {128u, 20u}) {
+        SCOPED_TRACE(std::to_string(element) + " bytes, rows " + std::to_string(rows));
+        constexpr uint32_t kColumns = 13;
+        Device d(asic);
+        std::vector<std::byte> matrix(uint64_t{rows} * kColumns * element);
+        for (size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<std::byte>(i * 31 >> 3);
+        d.Write(d.user_dram, matrix);
+        const uint32_t dma = d.Qman(EngineKind::kDma);
+        const DmaRegisters& r = DmaRegistersOf(asic);
+        const uint32_t core = d.engines().qman_specs()[dma].base + d.r.core;
+        const uint64_t to = d.user_dram + 0x10000,
+                       doorbell = d.Cfg(asic == Asic::kGaudi ? kGaudiMsiRequest : kGaudi2MsixDoorbell);
+        const uint32_t column = rows * element, piece = std::min(column, 128u);
+        std::vector<RegisterWrite> writes = {
+            {core + r.src_base_lo, static_cast<uint32_t>(d.user_dram)},
+            {core + r.src_base_hi, static_cast<uint32_t>(d.user_dram >> 32)},
+            {core + r.dst_base_lo, static_cast<uint32_t>(to)},
+            {core + r.dst_base_hi, static_cast<uint32_t>(to >> 32)},
+            {core + r.src_tsize0, kColumns * element},
+            {core + r.src_dims, rows},
+            {core + r.src_dims + 4, kColumns * element},
+            {core + r.dst_tsize0, piece},
+            {core + r.dst_dims, kColumns},
+            {core + r.dst_dims + 4, column},
+            {core + r.dst_dims + 8, column / piece},
+            {core + r.dst_dims + 12, piece},
+            {core + r.te_numrows, rows},
+            {core + r.comp_addr_lo, static_cast<uint32_t>(doorbell)},
+            {core + r.comp_addr_hi, static_cast<uint32_t>(doorbell >> 32)},
+        };
+        if (asic == Asic::kGaudi) {
+          writes.push_back({core + r.commit, 1u | kGaudiDmaTranspose | (element == 4 ? kGaudiDma32Bits : 0)});
+        } else {
+          writes.push_back({core + r.ctrl, kGaudi2CtrlTranspose | (element == 4 ? 3u : 2u) << 4});
+          writes.push_back({core + r.commit, 1});
+        }
+        d.engines().WriteRegisters(writes);
+        d.WaitInterrupt();
+        std::vector<std::byte> got(matrix.size());
+        ASSERT_TRUE(d.engines().ReadMemory(to, got));
+        for (uint32_t row = 0; row < rows; ++row) {
+          for (uint32_t c = 0; c < kColumns; ++c) {
+            ASSERT_EQ(std::memcmp(got.data() + (c * rows + row) * element,
+                                  matrix.data() + (row * kColumns + c) * element, element),
+                      0)
+                << row << ' ' << c;
+          }
+        }
+      }
+    }
+  }
+}
+
+// COMMIT of a linear transfer: one size for both sides; with memset the source is the pattern.
+TEST(Engines, LinearCommits) {
+  for (const Asic asic : kBoth) {
+    for (const bool fill : {false, true}) {
+      Device d(asic);
+      const std::array<uint64_t, 4> words = {1, 2, 3, 4};
+      d.Write(d.user_dram, std::as_bytes(std::span(words)));
+      const uint32_t dma = d.Qman(EngineKind::kDma);
+      const DmaRegisters& r = DmaRegistersOf(asic);
+      const uint32_t core = d.engines().qman_specs()[dma].base + d.r.core;
+      const uint64_t to = d.user_dram + 0x1000, source = fill ? 0x55aa55aa55aa55aa : d.user_dram;
+      const uint64_t doorbell = d.Cfg(asic == Asic::kGaudi ? kGaudiMsiRequest : kGaudi2MsixDoorbell);
+      const uint32_t linear = asic == Asic::kGaudi ? kGaudiDmaLinear : kGaudi2DmaLinear;
+      const uint32_t memset_bit = asic == Asic::kGaudi ? kGaudiDmaMemset : kGaudi2DmaMemset;
+      const RegisterWrite writes[] = {
+          {core + r.src_base_lo, static_cast<uint32_t>(source)},
+          {core + r.src_base_hi, static_cast<uint32_t>(source >> 32)},
+          {core + r.dst_base_lo, static_cast<uint32_t>(to)},
+          {core + r.dst_base_hi, static_cast<uint32_t>(to >> 32)},
+          {core + r.dst_tsize0, 24},
+          {core + r.comp_addr_lo, static_cast<uint32_t>(doorbell)},
+          {core + r.comp_addr_hi, static_cast<uint32_t>(doorbell >> 32)},
+          {core + r.commit, 1u | linear | (fill ? memset_bit : 0)},
+      };
+      d.engines().WriteRegisters(writes);
+      d.WaitInterrupt();
+      for (uint64_t n = 0; n < 3; ++n) EXPECT_EQ(d.Read(to + n * 8), fill ? source : n + 1);
+      EXPECT_EQ(d.Read(to + 24), 0u);
+    }
+  }
+}
+
 // Streams that take the arbiter in turn; the one that has it lets the others in.
 TEST(Engines, ArbiterLetsEveryStreamIn) {
   for (const uint32_t type : {0u, kArbTypeWrr}) {

@@ -78,11 +78,14 @@ constexpr uint32_t kLoadExecute = 1u << 9;
 constexpr uint32_t kLoadExecuteUpper = 1u << 10;  // etype: the packet is in R2, R3; else from R0
 
 // LIN_DMA ctl.
-constexpr uint32_t kGaudiDmaCompletion = 1u << 0, kGaudiDmaTranspose = 1u << 1, kGaudiDmaLinear = 1u << 3,
-                   kGaudiDmaMemset = 1u << 4;
-constexpr uint32_t kGaudi2DmaCompletion = 1u << 0, kGaudi2DmaMemset = 1u << 4;
-constexpr uint32_t Gaudi2DmaEndianOf(uint32_t ctl) { return (ctl >> 1) & 3; }  // 0 none, 1: 16 bits, 2: 32, 3: 64
-constexpr uint64_t kGaudiDmaAddressMask = 0x00ffffffffffffff;                  // bits 63:56 of dst are a context id
+constexpr uint32_t kGaudiDmaCompletion = 1u << 0, kGaudiDmaTranspose = 1u << 1, kGaudiDma32Bits = 1u << 2,
+                   kGaudiDmaLinear = 1u << 3, kGaudiDmaMemset = 1u << 4;
+constexpr uint32_t kGaudi2DmaCompletion = 1u << 0, kGaudi2DmaMemset = 1u << 4, kGaudi2DmaLinear = 1u << 31;
+// DMA_CORE_CTX_CTRL of Gaudi2.
+constexpr uint32_t kGaudi2CtrlTranspose = 1u << 0;
+constexpr uint32_t Gaudi2CtrlElementOf(uint32_t ctrl) { return ctrl >> 4 & 3; }  // 0: 4 bits, 1, 2, 3: 1, 2, 4 bytes
+constexpr uint32_t Gaudi2DmaEndianOf(uint32_t ctl) { return (ctl >> 1) & 3; }    // 0 none, 1: 16 bits, 2: 32, 3: 64
+constexpr uint64_t kGaudiDmaAddressMask = 0x00ffffffffffffff;                    // bits 63:56 of dst are a context id
 
 // WREG_64: pair of registers = base register + offset.
 constexpr uint32_t Wreg64BaseOf(uint32_t ctl) { return (ctl >> 5) & 0xf; }

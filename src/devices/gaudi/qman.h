@@ -49,7 +49,7 @@ class Qman {
   void Reset();
 
   // The DMA core's COMMIT: carries out what its registers describe. False: it failed or was aborted.
-  bool RunDescriptor(std::unique_lock<std::mutex>& lock);
+  bool RunDescriptor(std::unique_lock<std::mutex>& lock, uint32_t commit);
 
  private:
   enum class State : uint8_t { kReady, kFence, kArbiter, kLowerQueue, kStopped };

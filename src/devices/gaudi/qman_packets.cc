@@ -122,11 +122,10 @@ Qman::Next Qman::LinDma(uint32_t number, const std::byte* packet, std::unique_lo
     target &= kGaudiDmaAddressMask;
     fill = (ctl & kGaudiDmaMemset) != 0;
     completion = (ctl & kGaudiDmaCompletion) != 0;
-    // The transpose engine is not modelled.
-    if ((ctl & kGaudiDmaTranspose) != 0) return UndefinedOpcode(number, static_cast<uint32_t>(Opcode::kLinDma));
-    if ((ctl & kGaudiDmaLinear) == 0 && !fill) {
+    const bool transpose = (ctl & kGaudiDmaTranspose) != 0;
+    if (((ctl & kGaudiDmaLinear) == 0 && !fill) || transpose) {
       engines_.SetDmaBases(index_, source, target, size);
-      return RunDescriptor(lock) ? Next::kGo : Stop(number);
+      return RunDescriptor(lock, ctl) ? Next::kGo : Stop(number);
     }
   } else {
     fill = (ctl & kGaudi2DmaMemset) != 0;
@@ -141,11 +140,35 @@ Qman::Next Qman::LinDma(uint32_t number, const std::byte* packet, std::unique_lo
   return Next::kGo;
 }
 
-bool Qman::RunDescriptor(std::unique_lock<std::mutex>& lock) {
+bool Qman::RunDescriptor(std::unique_lock<std::mutex>& lock, uint32_t commit) {
   if (!spec_.has_dma()) return true;
   DmaShape source, target;
   engines_.ReadDmaShapes(index_, &source, &target);
-  const DmaOutcome outcome = mover_.CopyShapes(lock, source, target);
+  const auto transposition = engines_.ReadTransposition(index_, commit);
+  const bool linear = (commit & (asic_ == Asic::kGaudi ? kGaudiDmaLinear : kGaudi2DmaLinear)) != 0;
+  const bool fill = (commit & (asic_ == Asic::kGaudi ? kGaudiDmaMemset : kGaudi2DmaMemset)) != 0;
+  DmaOutcome outcome;
+  if (transposition.wanted) {
+    if (transposition.element == 0 || source.bytes > kTransposeBytes || source.bytes % transposition.element != 0) {
+      engines_.Report({.kind = EngineEvent::Kind::kUndefinedOpcode,
+                       .engine_id = spec_.engine_id,
+                       .qman = index_,
+                       .cp = 0,
+                       .address = 0,
+                       .write = false,
+                       .cb_address = 0,
+                       .cb_size = 0,
+                       .value = static_cast<uint32_t>(Opcode::kLinDma)});
+      return false;
+    }
+    outcome = mover_.Transpose(lock, source, target, transposition.rows, transposition.element);
+  } else if (linear && fill) {
+    outcome = mover_.Fill(lock, target.base, target.bytes, source.base);
+  } else if (linear) {
+    outcome = mover_.Copy(lock, source.base, target.base, target.bytes, DmaSwap::kNone);  // one size for both
+  } else {
+    outcome = mover_.CopyShapes(lock, source, target);
+  }
   if (outcome.kind == DmaOutcome::Kind::kFault) {
     engines_.Report({.kind = EngineEvent::Kind::kPageFault,
                      .engine_id = spec_.engine_id,
@@ -158,7 +181,7 @@ bool Qman::RunDescriptor(std::unique_lock<std::mutex>& lock) {
                      .value = 0});
   }
   if (outcome.kind != DmaOutcome::Kind::kDone) return false;
-  engines_.SignalDmaCompletion(index_);
+  if ((commit & 1) != 0) engines_.SignalDmaCompletion(index_);
   return true;
 }
 

@@ -80,7 +80,7 @@ class HlCtx : public RefCounted {
     uint64_t block = 0;  // start of the block; the address given out has the host pointer's offset in its page added
     uint64_t size = 0;
     std::optional<HostPin> host;
-    bool huge = false;  // in host_huge_
+    bool huge = false;                 // in host_huge_
     std::shared_ptr<PhysPgPack> pack;  // device memory
     uint32_t export_cnt = 0;
   };

@@ -17,7 +17,12 @@ namespace causeway::habanalabs {
 class HlFile : public kernel::File {
  public:
   HlFile(HlDevice& device, Ref<HlCtx> ctx, uint32_t major, uint32_t minor)
-      : kernel::File(ipc::kFileDevice), device_(device), major_(major), minor_(minor), ctx_(std::move(ctx)), hw_blocks_(device.board()) {}
+      : kernel::File(ipc::kFileDevice),
+        device_(device),
+        major_(major),
+        minor_(minor),
+        ctx_(std::move(ctx)),
+        hw_blocks_(device.board()) {}
   ~HlFile() override;
 
   HlDevice& device() { return device_; }

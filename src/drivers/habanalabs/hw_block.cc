@@ -70,8 +70,8 @@ const std::array<HwBlock, kGaudi2MappedBlocks>& Gaudi2MappedBlocks() {
 Result<BlockHandle> MapBlock(gaudi::Asic asic, uint64_t address) {
   if (asic == gaudi::Asic::kGaudi) return Err(EPERM);
   const auto& blocks = Gaudi2MappedBlocks();
-  const auto found =
-      std::ranges::find(blocks, address, [](const HwBlock& block) { return gaudi::kGaudi2Map.cfg_base + block.offset; });
+  const auto found = std::ranges::find(blocks, address,
+                                       [](const HwBlock& block) { return gaudi::kGaudi2Map.cfg_base + block.offset; });
   if (found == blocks.end()) return Err(EINVAL);
   const auto id = static_cast<uint32_t>(found - blocks.begin());
   return BlockHandle{.handle = uapi::HlHandle(uapi::kHlMmapTypeBlock, id), .size = found->size};

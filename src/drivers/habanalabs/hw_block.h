@@ -2,8 +2,8 @@
 // Register blocks that programs may map: HL_MEM_OP_MAP_BLOCK and mmap() of what it gives. Gaudi2 only.
 //
 // Most blocks only keep what is stored (memory of the ARCs, their ACPs, doorbells of NICs, command registers of
-// decoders): a mapping is that memory. A sync manager acts on stores: its mapping traps them (kernel::Mapping), and each
-// is a register store of the device.
+// decoders): a mapping is that memory. A sync manager acts on stores: its mapping traps them (kernel::Mapping), and
+// each is a register store of the device.
 #pragma once
 
 #include <array>

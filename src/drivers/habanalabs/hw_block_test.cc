@@ -41,26 +41,25 @@ TEST(HlHwBlock, TableOfBlocks) {
     uint64_t address;
     uint32_t id, size;
   } kCases[] = {
-      {kSchedulerDccm, 0, 0x10000},          // ARC_FARM_ARC0_DCCM0
-      {0x1000007FFCEF0000, 3, 0x10000},      // ... ARC3
-      {0x1000007FFC2C0000, 4, 0x8000},       // scheduler 4: DCORE1 MME
-      {0x1000007FFC6C0000, 5, 0x8000},       // scheduler 5: DCORE3 MME
-      {0x1000007FFC000000, 6, 0x8000},       // TPC0
-      {0x1000007FFC200000, 12, 0x8000},      // TPC6: DCORE1 TPC0
-      {0x1000007FFC060000, 30, 0x8000},      // TPC24: DCORE0 TPC6
-      {0x1000007FFC0C0000, 31, 0x8000},      // MME0
-      {0x1000007FFC1C0000, 33, 0x8000},      // EDMA0
-      {0x1000007FFCC90000, 42, 0x8000},      // PDMA1
-      {0x1000007FFD410000, 45, 0x8000},      // NIC0
-      {0x1000007FFCE8F000, 69, 0x1000},      // ACP of ARC_FARM_ARC0
-      {0x1000007FFC6CF000, 76, 0x1000},      // ACP of DCORE3 MME
-      {0x1000007FFD400000, 77, 0x1000},      // NIC0 UMR
-      {0x1000007FFD9AE000, 436, 0x1000},     // the last page of NIC23
-      {0x1000007FFC1E0000, 437, 0x1000},     // DCORE0 DEC0
-      {0x1000007FFCF10000, 446, 0x1000},     // PCIE DEC1
-      {kDcore1Sobs, 447, 0x14000},
-      {kDcore1SmGlobal, 448, 0x1000},
-      {0x1000007FFC71E000, 452, 0x1000},     // DCORE3 SM GLBL
+      {kSchedulerDccm, 0, 0x10000},       // ARC_FARM_ARC0_DCCM0
+      {0x1000007FFCEF0000, 3, 0x10000},   // ... ARC3
+      {0x1000007FFC2C0000, 4, 0x8000},    // scheduler 4: DCORE1 MME
+      {0x1000007FFC6C0000, 5, 0x8000},    // scheduler 5: DCORE3 MME
+      {0x1000007FFC000000, 6, 0x8000},    // TPC0
+      {0x1000007FFC200000, 12, 0x8000},   // TPC6: DCORE1 TPC0
+      {0x1000007FFC060000, 30, 0x8000},   // TPC24: DCORE0 TPC6
+      {0x1000007FFC0C0000, 31, 0x8000},   // MME0
+      {0x1000007FFC1C0000, 33, 0x8000},   // EDMA0
+      {0x1000007FFCC90000, 42, 0x8000},   // PDMA1
+      {0x1000007FFD410000, 45, 0x8000},   // NIC0
+      {0x1000007FFCE8F000, 69, 0x1000},   // ACP of ARC_FARM_ARC0
+      {0x1000007FFC6CF000, 76, 0x1000},   // ACP of DCORE3 MME
+      {0x1000007FFD400000, 77, 0x1000},   // NIC0 UMR
+      {0x1000007FFD9AE000, 436, 0x1000},  // the last page of NIC23
+      {0x1000007FFC1E0000, 437, 0x1000},  // DCORE0 DEC0
+      {0x1000007FFCF10000, 446, 0x1000},  // PCIE DEC1
+      {kDcore1Sobs, 447, 0x14000},       {kDcore1SmGlobal, 448, 0x1000},
+      {0x1000007FFC71E000, 452, 0x1000},  // DCORE3 SM GLBL
   };
   Harness h;
   const Ref<kernel::File> file = *h.Open();
@@ -217,9 +216,8 @@ TEST(HlHwBlock, StoresOutsideOfAMappingErrnoTable) {
     uint32_t bytes;
     bool good;
   } cases[] = {
-      {vma, kEnd - 4, 4, true},       {vma, kEnd - 3, 4, false}, {vma, kEnd, 1, false},
-      {vma, ~uint64_t{0}, 4, false},  {vma, 0, 9, false},        {vma, 0, 0xffffffff, false},
-      {vma + 1, 0, 4, false},         {0, 0, 4, false},
+      {vma, kEnd - 4, 4, true}, {vma, kEnd - 3, 4, false},   {vma, kEnd, 1, false},  {vma, ~uint64_t{0}, 4, false},
+      {vma, 0, 9, false},       {vma, 0, 0xffffffff, false}, {vma + 1, 0, 4, false}, {0, 0, 4, false},
   };
   for (const auto& c : cases) EXPECT_EQ(file->StoreMapped(h.task, c.vma, c.offset, 1, c.bytes).has_value(), c.good);
   file->Unmapped(h.task, vma);

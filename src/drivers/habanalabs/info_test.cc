@@ -7,6 +7,7 @@
 
 #include <set>
 
+#include "drivers/habanalabs/engine_status.h"
 #include "drivers/habanalabs/harness.h"
 
 namespace causeway::habanalabs {
@@ -257,6 +258,27 @@ TEST(HlInfo, EngineStatus) {
     EXPECT_GT(args.user_buffer_actual_size, 1024u);
     EXPECT_EQ(harness.Info(file, uapi::kHlInfoEngineStatus, &text, 1024), ENOMEM);
   }
+}
+
+// gaudi_is_device_idle(), gaudi2_is_device_idle(): a table per kind of engine.
+TEST(HlInfo, EngineStatusTables) {
+  EngineMask busy{};
+  busy[0] = uint64_t{1} << 1 | uint64_t{1} << 45;
+  const std::string gaudi1 = EngineStatusText(gaudi::Asic::kGaudi, busy);
+  const auto has = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  EXPECT_TRUE(
+      gaudi1.starts_with("\nDMA  is_idle  QM_GLBL_STS0  QM_CGM_STS  DMA_CORE_STS0\n"
+                         "---  -------  ------------  ----------  -------------\n"));
+  EXPECT_TRUE(has(gaudi1, "0    Y        0x3fff        0x100       0\n"));
+  EXPECT_TRUE(has(gaudi1, "1    N        0             0           0x80000000\n"));
+  EXPECT_TRUE(has(gaudi1, "1    Y        -             -           0x7f03f\n"));
+  EXPECT_TRUE(has(gaudi1, "\nNIC  is_idle  QM_GLBL_STS0  QM_CGM_STS\n"));
+  const std::string gaudi2 = EngineStatusText(gaudi::Asic::kGaudi2, busy);
+  EXPECT_TRUE(has(gaudi2, "0     1     N        0             0x80000000     0\n"));  // DCORE0 EDMA1
+  EXPECT_TRUE(has(gaudi2, "\nPDMA  is_idle  QM_GLBL_STS0  DMA_CORE_STS0  DMA_CORE_STS1\n"));
+  EXPECT_TRUE(has(gaudi2, "3     5    Y        0x3fff        0x100       0x3fe\n"));  // DCORE3 TPC5
+  EXPECT_TRUE(has(gaudi2, "0     6    Y        0x3fff        0x100       0x3fe\n"));  // DCORE0 TPC6
+  EXPECT_EQ(gaudi2.back(), '\0');
 }
 
 TEST(HlInfo, HwEventsAreAsManyAsTheBufferHolds) {

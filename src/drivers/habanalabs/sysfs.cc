@@ -176,13 +176,18 @@ NodeNames NamesOf(Flavour flavour, uint32_t index) {
 
 std::vector<std::string> ClaimsOf(Flavour flavour) {
   switch (flavour) {
-    case Flavour::kAccel: return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kAccelMajor),
+    case Flavour::kAccel:
+      return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kAccelMajor),
               "/sys/kernel/debug/accel", "/sys/kernel/debug/habanalabs"};
-    case Flavour::kMisc: return {"/dev/hl*", "/sys/class/habanalabs", fmt::format("/sys/dev/char/{}:*", kMiscMajor),
+    case Flavour::kMisc:
+      return {"/dev/hl*", "/sys/class/habanalabs", fmt::format("/sys/dev/char/{}:*", kMiscMajor),
               "/sys/kernel/debug/habanalabs"};
     case Flavour::kDrm:
-      return {"/dev/accel", "/sys/class/accel", fmt::format("/sys/dev/char/{}:*", kDrmAccelMajor),
-              fmt::format("/sys/dev/char/{}:*", kDrmControlMajor), "/sys/kernel/debug/accel",
+      return {"/dev/accel",
+              "/sys/class/accel",
+              fmt::format("/sys/dev/char/{}:*", kDrmAccelMajor),
+              fmt::format("/sys/dev/char/{}:*", kDrmControlMajor),
+              "/sys/kernel/debug/accel",
               "/sys/kernel/debug/habanalabs"};
   }
   return {};
