@@ -21,8 +21,8 @@ struct Tracked {
   uintptr_t start;
   size_t length;
   uint64_t vma;
-  uint64_t offset;   // of `start` in what was mapped
-  bool traps;        // read-only here: stores are the machine's to carry out
+  uint64_t offset;  // of `start` in what was mapped
+  bool traps;       // read-only here: stores are the machine's to carry out
 };
 constexpr size_t kMaxTracked = 65536;  // vm.max_map_count (65530 by default) is reached first
 
@@ -137,8 +137,8 @@ void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t o
   if (traps) StartStoreTraps();
   void* mapped = MAP_FAILED;
   if (memory_fd >= 0) {
-    mapped = real.mmap(address, length, traps ? prot & ~PROT_WRITE : prot, flags | MAP_NORESERVE, static_cast<int>(memory_fd),
-                       static_cast<off_t>(reply.value[1]));
+    mapped = real.mmap(address, length, traps ? prot & ~PROT_WRITE : prot, flags | MAP_NORESERVE,
+                       static_cast<int>(memory_fd), static_cast<off_t>(reply.value[1]));
     (void)Raw(SYS_close, memory_fd);
   } else {
     errno = static_cast<int>(-memory_fd);

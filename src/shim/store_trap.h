@@ -14,7 +14,8 @@ namespace causeway::shim {
 // Before the first such mapping is given to the program. Idempotent.
 void StartStoreTraps();
 
-// sigaction() and signal() of the program. Signals other than SIGSEGV, and SIGSEGV before StartStoreTraps(), are libc's.
+// sigaction() and signal() of the program. Signals other than SIGSEGV, and SIGSEGV before StartStoreTraps(), are
+// libc's.
 int Sigaction(int signal, const struct sigaction* action, struct sigaction* old);
 sighandler_t Signal(int signal, sighandler_t handler);
 

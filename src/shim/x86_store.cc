@@ -220,9 +220,7 @@ class Instruction {
     switch (opcode) {
       case 0x11: return mandatory_ == kF3 ? 4 : mandatory_ == kF2 ? 8 : 16;
       case 0x13:
-      case 0x17:
-        *high = opcode == 0x17;
-        return mandatory_ == kNoPrefix || mandatory_ == k66 ? 8 : 0;
+      case 0x17: *high = opcode == 0x17; return mandatory_ == kNoPrefix || mandatory_ == k66 ? 8 : 0;
       case 0x29:
       case 0x2b: return mandatory_ == kNoPrefix || mandatory_ == k66 ? 16 : 0;
       case 0x7e: return mandatory_ == k66 ? (W() ? 8 : 4) : 0;

@@ -4,11 +4,11 @@
 // registers of a device:
 //
 //   mov, movnti, xchg (an atomic store), movs and stos with and without rep,
-//   movups/movaps/movdqu/movdqa/movnt*/movss/movsd/movlps/movhps/movd/movq, their VEX forms, and the EVEX forms of whole
-//   registers up to 64 bytes, masked or not
+//   movups/movaps/movdqu/movdqa/movnt*/movss/movsd/movlps/movhps/movd/movq, their VEX forms, and the EVEX forms of
+//   whole registers up to 64 bytes, masked or not
 //
-// Not: read-modify-write instructions, other EVEX stores (of one element, compressed, scattered), MMX, 32-bit addresses,
-// segments FS and GS, DF set.
+// Not: read-modify-write instructions, other EVEX stores (of one element, compressed, scattered), MMX, 32-bit
+// addresses, segments FS and GS, DF set.
 #pragma once
 
 #include <ucontext.h>

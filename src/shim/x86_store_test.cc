@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Store instructions on a page that is read-only, carried out by EmulateStore(): each must leave memory and registers as
-// the processor itself does on a page that can be written (SDM volume 2).
+// Store instructions on a page that is read-only, carried out by EmulateStore(): each must leave memory and registers
+// as the processor itself does on a page that can be written (SDM volume 2).
 #include "shim/x86_store.h"
 
 #include <gtest/gtest.h>
@@ -98,17 +98,13 @@ TEST_F(X86Store, MovFromRegisters) {
   Same("mov r32", [&](std::byte* to) {
     __asm__ volatile("mov %1, 256(%0)" ::"r"(to), "r"(static_cast<uint32_t>(value)) : "memory");
   });
-  Same("mov r16", [&](std::byte* to) {
-    __asm__ volatile("movw %w1, 2(%0)" ::"r"(to), "r"(value) : "memory");
-  });
+  Same("mov r16", [&](std::byte* to) { __asm__ volatile("movw %w1, 2(%0)" ::"r"(to), "r"(value) : "memory"); });
   Same("mov r8", [&](std::byte* to) { __asm__ volatile("movb %b1, 3(%0)" ::"r"(to), "r"(value) : "memory"); });
-  Same("mov ah", [&](std::byte* to) {
-    __asm__ volatile("mov %%ah, 5(%%rdi)" ::"D"(to), "a"(0xbeef) : "memory");
+  Same("mov ah", [&](std::byte* to) { __asm__ volatile("mov %%ah, 5(%%rdi)" ::"D"(to), "a"(0xbeef) : "memory"); });
+  Same("mov sil", [&](std::byte* to) { __asm__ volatile("mov %%sil, 5(%%rdi)" ::"D"(to), "S"(value) : "memory"); });
+  Same("mov r64, unaligned", [&](std::byte* to) {
+    __asm__ volatile("mov %1, 13(%0)" ::"r"(to), "r"(value) : "memory");
   });
-  Same("mov sil", [&](std::byte* to) {
-    __asm__ volatile("mov %%sil, 5(%%rdi)" ::"D"(to), "S"(value) : "memory");
-  });
-  Same("mov r64, unaligned", [&](std::byte* to) { __asm__ volatile("mov %1, 13(%0)" ::"r"(to), "r"(value) : "memory"); });
 }
 
 TEST_F(X86Store, AddressForms) {
@@ -116,9 +112,7 @@ TEST_F(X86Store, AddressForms) {
   Same("base, index and scale", [&](std::byte* to) {
     __asm__ volatile("movl %2, 16(%0,%1,8)" ::"r"(to), "r"(uint64_t{5}), "r"(value) : "memory");
   });
-  Same("index alone", [&](std::byte* to) {
-    __asm__ volatile("movl %1, 0(,%0,1)" ::"r"(to), "r"(value) : "memory");
-  });
+  Same("index alone", [&](std::byte* to) { __asm__ volatile("movl %1, 0(,%0,1)" ::"r"(to), "r"(value) : "memory"); });
   Same("r12 and r13", [&](std::byte* to) {
     __asm__ volatile(
         "mov %0, %%r12\n mov $64, %%r13\n movl %1, (%%r12,%%r13,4)\n mov %0, %%r13\n movl %1, (%%r13)\n movl %1, "
@@ -150,9 +144,7 @@ TEST_F(X86Store, NontemporalAndExchange) {
     __asm__ volatile("xchg %0, 16(%1)" : "+r"(value) : "r"(to) : "memory");
     EXPECT_EQ(value, old);
   });
-  Same("std::atomic", [](std::byte* to) {
-    reinterpret_cast<std::atomic<uint32_t>*>(to + 20)->store(77);
-  });
+  Same("std::atomic", [](std::byte* to) { reinterpret_cast<std::atomic<uint32_t>*>(to + 20)->store(77); });
 }
 
 TEST_F(X86Store, Strings) {
@@ -182,7 +174,9 @@ TEST_F(X86Store, Vectors) {
   const __m128i value = _mm_set_epi64x(0x0102030405060708, 0x1112131415161718);
   Same("movups", [&](std::byte* to) { __asm__ volatile("movups %1, 16(%0)" ::"r"(to), "x"(value) : "memory"); });
   Same("movaps", [&](std::byte* to) { __asm__ volatile("movaps %1, 16(%0)" ::"r"(to), "x"(value) : "memory"); });
-  Same("movdqu, unaligned", [&](std::byte* to) { __asm__ volatile("movdqu %1, 5(%0)" ::"r"(to), "x"(value) : "memory"); });
+  Same("movdqu, unaligned", [&](std::byte* to) {
+    __asm__ volatile("movdqu %1, 5(%0)" ::"r"(to), "x"(value) : "memory");
+  });
   Same("movdqa, high register", [&](std::byte* to) {
     __asm__ volatile("movdqa %1, %%xmm12\n movdqa %%xmm12, 32(%0)" ::"r"(to), "x"(value) : "memory", "xmm12");
   });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A Gaudi2 program that maps register blocks and works with plain stores: MAP_BLOCK as hl-thunk's
-// hlthunk_get_hw_block() and hltests_map_hw_block() use it. Streams, monitors, a completion queue; and everything around
-// such a mapping: handlers of SIGSEGV, fork, munmap, close.
+// hlthunk_get_hw_block() and hltests_map_hw_block() use it. Streams, monitors, a completion queue; and everything
+// around such a mapping: handlers of SIGSEGV, fork, munmap, close.
 //   hw_block ACCELERATOR
 #include <dirent.h>
 #include <setjmp.h>
@@ -28,12 +28,12 @@ namespace {
 using causeway::Accelerator;
 using causeway::CommandBuffer;
 
-#define CHECK(condition)                                                                             \
-  do {                                                                                               \
-    if (!(condition)) {                                                                              \
-      std::fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);         \
-      std::exit(1);                                                                                  \
-    }                                                                                                \
+#define CHECK(condition)                                                                     \
+  do {                                                                                       \
+    if (!(condition)) {                                                                      \
+      std::fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
+      std::exit(1);                                                                          \
+    }                                                                                        \
   } while (false)
 
 constexpr uint64_t kDcore1Sobs = 0x1000007FFC300000, kDcore1Global = 0x1000007FFC31E000;
