@@ -141,7 +141,14 @@ class Soak(test_kill.FaultCase):
     def measure(self, machine):
         harness.wait_until("nothing is left of the programs", lambda: not machine.holdings(), 60, machine.holdings)
         pid = machine.ps()["pid"]
-        own, shared = machine.memory()
+        # What ended programs shared goes back page by page after the last of them is out of the list.
+        last = []
+
+        def settled():
+            last.append(machine.memory())
+            return len(last) > 20 and min(last[-20:]) == max(last[-20:])
+        harness.wait_until("the machine's memory stands still", settled, 60, lambda: last[-3:])
+        own, shared = last[-1]
         return {"descriptors": len(os.listdir(f"/proc/{pid}/fd")), "threads": len(os.listdir(f"/proc/{pid}/task")),
                 "own": own, "shared": shared}
 
