@@ -33,6 +33,8 @@ class RdmaCmCase(TestCase):
         if self.ip is None:
             self.skipTest("the NIC's net device has no IPv4 address")
         self.port = str(free_port())
+        # The last test's server is released when the machine has seen its end.
+        wait_until("nobody listens any more", lambda: self.listening() == 0)
 
     def listening(self):
         """How many ids of rdma_cm listen."""
