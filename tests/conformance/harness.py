@@ -221,7 +221,9 @@ class TestCase(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         if cls.machine is not None:
-            cls.machine.__exit__()
+            got = cls.machine.down()
+            if got.status != 0:
+                raise AssertionError("the machine did not live to the end of its tests: " + str(got))
 
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="cwf-")
