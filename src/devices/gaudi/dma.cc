@@ -37,6 +37,11 @@ void MoveBytes(const Fabric& fabric, const Run& from, const Run& to, uint64_t le
       part = fabric.Extent(to, at, part, &target_untouched);
       if (!target_untouched) std::memset(to.bytes + at, 0, part);
     } else {
+      // One memcpy() for all that is in use up to the next gap: a long one stores past the caches.
+      for (uint64_t more = 0; at + part < len; part += more) {
+        more = fabric.Extent(from, at + part, len - at - part, &untouched);
+        if (untouched) break;
+      }
       std::memcpy(to.bytes + at, from.bytes + at, part);
     }
     at += part;
