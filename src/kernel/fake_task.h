@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 
+#include <atomic>
 #include <map>
 #include <set>
 
@@ -69,7 +70,7 @@ class FakeTask : public Task {
   std::map<int, UniqueFd> host_files;  // descriptors that are no files of the machine
   uint64_t page_size = 4096;
   int install_errno = 0;  // not 0: InstallFile() fails with it
-  inline static FileId next_file_id = 1;
+  inline static std::atomic<FileId> next_file_id{1};
 };
 
 // Remembers which files are readable.
