@@ -60,15 +60,23 @@ int64_t WriteFile(int fd, const void* buffer, size_t size, uint64_t offset) {
     if (rung != kNotADoorbell) return rung;
     ShareForWrite(buffer, size);
   }
-  for (;;) {
+  const bool takes_events = KindOf(fd) == kFdRdmaCm;
+  for (bool waited = false;; waited = true) {
     ipc::Message reply;
     const int64_t result =
         FileCall(fd, ipc::Op::kWrite, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply);
     if (uverbs && result > 0) LearnDoorbell(fd, buffer, size, reply.value[0]);
-    if (KindOf(fd) != kFdRdmaCm || result != -EAGAIN) return result;
-    // GET_EVENT of rdma_cm (ucma_get_event()): it waits in the write.
+    if (!takes_events || (result != -EAGAIN && !(waited && result == -EBADF))) return result;
+    // GET_EVENT of rdma_cm (ucma_get_event()): it waits in the write. On Linux who waits there holds the file, and does
+    // not learn that another thread closed the descriptor, as programs do when they end. Here it learns that a second
+    // later: it could not be cancelled while it waits, and somebody may join it.
+    const long flags = Raw(SYS_fcntl, fd, F_GETFL, 0);
+    if (flags < 0 || KindOf(fd) != kFdRdmaCm) {
+      (void)Raw(SYS_poll, nullptr, 0, 1000);
+      return result;
+    }
     if (reply.value[1] == 1) TakeReadinessByte(fd);
-    if (IsNonblocking(fd)) return result;
+    if ((flags & O_NONBLOCK) != 0) return result;
     if (const long error = AwaitReadable(fd, true); error != 0) return error;
   }
 }
