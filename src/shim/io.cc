@@ -26,11 +26,18 @@ bool IsNonblocking(int fd) {
 }
 
 // Waits until the descriptor is readable, or its machine is gone (hang-up). 0, or -errno: EINTR for a signal handler.
+// By libc's poll(), as read() and write() are cancellation points and their callers rely on it. Nothing is held here.
 long AwaitReadable(int fd, bool may_wait) {
   struct pollfd poll = {fd, POLLIN, 0};
-  const long ready = Raw(SYS_poll, &poll, 1, may_wait ? -1 : 0);
-  if (ready < 0) return ready;
+  const int ready = real.poll(&poll, 1, may_wait ? -1 : 0);
+  if (ready < 0) return -errno;
   return ready == 0 ? -EAGAIN : 0;
+}
+
+// Waits for what ends a wait that no event ends: a signal handler, or the thread's cancellation.
+long AwaitSignal() {
+  (void)real.poll(nullptr, 0, -1);
+  return -EINTR;
 }
 
 constexpr uint64_t kFilePosition = ~uint64_t{0};
@@ -67,14 +74,10 @@ int64_t WriteFile(int fd, const void* buffer, size_t size, uint64_t offset) {
         FileCall(fd, ipc::Op::kWrite, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply);
     if (uverbs && result > 0) LearnDoorbell(fd, buffer, size, reply.value[0]);
     if (!takes_events || (result != -EAGAIN && !(waited && result == -EBADF))) return result;
-    // GET_EVENT of rdma_cm (ucma_get_event()): it waits in the write. On Linux who waits there holds the file, and does
-    // not learn that another thread closed the descriptor, as programs do when they end. Here it learns that a second
-    // later: it could not be cancelled while it waits, and somebody may join it.
+    // GET_EVENT of rdma_cm (ucma_get_event()): it waits in the write. Who waits there holds the file (fdget()) and does
+    // not learn that another thread closed the descriptor, as programs do when they end: no event comes any more.
     const long flags = Raw(SYS_fcntl, fd, F_GETFL, 0);
-    if (flags < 0 || KindOf(fd) != kFdRdmaCm) {
-      (void)Raw(SYS_poll, nullptr, 0, 1000);
-      return result;
-    }
+    if (flags < 0 || KindOf(fd) != kFdRdmaCm) return AwaitSignal();
     if (reply.value[1] == 1) TakeReadinessByte(fd);
     if ((flags & O_NONBLOCK) != 0) return result;
     if (const long error = AwaitReadable(fd, true); error != 0) return error;

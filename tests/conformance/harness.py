@@ -72,6 +72,16 @@ class Result:
                 f"  stderr:\n{self.err[-4000:]}")
 
 
+def discard(process):
+    """For addCleanup(): the process is gone and waited for, its pipes are closed."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
 class Running:
     """A process in its own group, so that nothing of it outlives a test."""
 
@@ -95,6 +105,12 @@ class Running:
             os.killpg(self.process.pid, signal_number)
         except ProcessLookupError:
             pass
+
+    def discard(self):
+        """For addCleanup(): the group and its pipes are gone, whatever became of it."""
+        if self.process.poll() is None:
+            self.kill()
+        discard(self.process)
 
 
 def execute(args, **options):

@@ -66,7 +66,7 @@ class Faults(harness.TestCase):
 
     def client(self, node, mode):
         running = Running(self.machine.command("python3", "-c", CLIENT, node, mode))
-        self.addCleanup(running.kill)
+        self.addCleanup(running.discard)
         self.assertEqual(running.process.stdout.readline(), "ready\n")
         return running
 

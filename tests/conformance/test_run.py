@@ -72,7 +72,7 @@ class ExitStatus(harness.TestCase):
             port = harness.free_port()
             perftest = [harness.need("ib_write_bw"), "-d", "rxe0", "-p", str(port), "-F", "-n", "100"]
             server = harness.Running(self.machine.command(*perftest))
-            self.addCleanup(server.kill)
+            self.addCleanup(server.discard)
             harness.wait_until("the server listens", lambda: harness.listening(port))
             got = other.run(*perftest, "127.0.0.1")
             self.assertIn("Failed status 12", got.out + got.err, str(got))  # IB_WC_RETRY_EXC_ERR
@@ -81,7 +81,7 @@ class ExitStatus(harness.TestCase):
 class Signals(harness.TestCase):
     def start(self, *command):
         running = harness.Running(self.machine.command(*command))
-        self.addCleanup(running.kill)
+        self.addCleanup(running.discard)
         self.assertEqual(running.process.stdout.readline(), "ready\n")
         return running
 
@@ -106,7 +106,7 @@ class Signals(harness.TestCase):
     def test_killing_run_ends_a_private_machine(self):
         running = harness.Running([harness.CAUSEWAY, "run", "--", "bash", "-c",
                                    "echo $CAUSEWAY_MACHINE; echo ready; exec sleep 60"])
-        self.addCleanup(running.kill)
+        self.addCleanup(running.discard)
         folder = running.process.stdout.readline().strip()
         running.process.stdout.readline()
         with open(os.path.join(folder, "pid")) as file:

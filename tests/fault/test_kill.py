@@ -108,8 +108,7 @@ class FaultCase(unittest.TestCase):
     def start_pair(self, environment, kind):
         pair = {role: Peer(environment, role, kind) for role in ("responder", "requester")}
         for peer in pair.values():
-            self.addCleanup(peer.process.stdout.close)
-            self.addCleanup(lambda p=peer.process: p.poll() is None and p.kill())
+            self.addCleanup(harness.discard, peer.process)
         return pair
 
 
@@ -192,7 +191,7 @@ class KilledMachine(FaultCase):
                 machine, environment = self.start_machine()
                 pair = self.start_pair(environment, kind)
                 waiter = Peer(environment, "waiter", "-")
-                self.addCleanup(lambda p=waiter.process: p.poll() is None and p.kill())
+                self.addCleanup(harness.discard, waiter.process)
                 peers = [pair["requester"], pair["responder"], waiter]
                 self.assertTrue(introduce(*peers[:2]) and run(**pair) and waiter.until("running"),
                                 [peer.lines for peer in peers])
@@ -216,7 +215,7 @@ class KilledMachine(FaultCase):
     def test_run_says_that_its_machine_ended(self):
         running = harness.Running([harness.CAUSEWAY, "run", "--", "bash", "-c",
                                    "echo $CAUSEWAY_MACHINE; read -t 30; exit 5"], stdin=subprocess.PIPE)
-        self.addCleanup(running.kill)
+        self.addCleanup(running.discard)
         folder = running.process.stdout.readline().strip()
         with open(os.path.join(folder, "pid")) as file:
             pid = int(file.read())

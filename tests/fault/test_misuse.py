@@ -45,7 +45,7 @@ class Misuse(harness.TestCase):
     def test_a_descriptor_passed_to_another_process(self):
         running = harness.Running(self.machine.command(harness.program("fault_misuse"), "scm-rights"),
                                   stdin=subprocess.PIPE)
-        self.addCleanup(running.kill)
+        self.addCleanup(running.discard)
         self.assertEqual(running.process.stdout.readline(), "held\n")
         held = self.machine.holdings()
         self.assertTrue(any(entry[1:2] == ("contexts",) for entry in held), held)

@@ -22,7 +22,7 @@ class Scale(harness.TestCase):
         count = COUNTS[kind] // DIVISOR
         running = harness.Running(self.machine.command(harness.program("fault_scale"), kind, str(count)),
                                   stdin=subprocess.PIPE)
-        self.addCleanup(running.kill)
+        self.addCleanup(running.discard)
 
         def line():
             text = running.process.stdout.readline().strip()
@@ -64,7 +64,7 @@ class Scale(harness.TestCase):
         count = COUNTS["qps"] // DIVISOR
         running = harness.Running(self.machine.command(harness.program("fault_scale"), "qps", str(count)),
                                   stdin=subprocess.PIPE)
-        self.addCleanup(running.kill)
+        self.addCleanup(running.discard)
         running.process.stdout.readline()
         running.process.stdin.write("\n")
         running.process.stdin.flush()
