@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Threads that wait for an event of RDMA, and what ends their wait other than an event: pthread_cancel() (read() and
-// write() are cancellation points; rping, ibv_asyncwatch and UCX's async thread end their threads so), a signal handler,
-// and nothing at all when another thread closes the descriptor: who waits in ucma_get_event() (linux
+// write() are cancellation points; rping, ibv_asyncwatch and UCX's async thread end their threads so), a signal
+// handler, and nothing at all when another thread closes the descriptor: who waits in ucma_get_event() (linux
 // drivers/infiniband/core/ucma.c) or uverbs_read() holds the file.
 //
 //   event_waits     all cases; one line per case, "ok NAME" or "FAIL NAME: reason"; status 0 if none failed
