@@ -44,6 +44,9 @@ LONG = {"test_and_measure_wait_after_submit_cs_nop": 10, "test_and_measure_wait_
 # at a time, and asks a device in a reset when its wait ends together with the time-out.
 TIME_OUT = {"test_tdr_deadlock", "test_map_custom", "test_transfer_bigger_than_alloc", "test_page_miss",
             "test_submit_after_unmap"}
+# Looks for the reset 5 s after it halted the processor. The driver finds that out with its next heartbeat, every 10 s
+# from the device's start: in the second half of that period.
+HEARTBEAT = {"test_error_injection_heartbeat"}
 # Programs whose tests leave the device in a reset.
 RESETTING = {"debug", "error_injection"}
 # Why a test cannot pass here, or does not on real hardware either; some with the device.
@@ -54,7 +57,6 @@ REASONS = {
     "test_hbm_read_temperature": "polls a register of the HBM controller, which is not modelled",
     "test_cpucp_eq_stress": "wants the device in /sys/class/accel and its max_power in /sys/class/habanalabs: no kernel "
                             "has both",
-    "test_error_injection_heartbeat gaudi": "looks 5 s after the processor's halt; the driver's heartbeat is every 10 s",
     "test_loop_map_work_unmap": "2 TB of transfers: too long for a machine that is shared",
     "test_debugfs_dmmu_low_addresses gaudi": "wants a handle that is not 0; those of Gaudi's driver are, on hardware too",
     "test_debugfs_dmmu_high_addresses gaudi": "as dmmu_low_addresses",
@@ -242,6 +244,8 @@ def command_of(machine, path, name, options, config):
         args += ["-p", machine.bus_id]
     if name in TIME_OUT and machine.time_out:
         args = ["sh", "-c", 'echo 3 > "$0" && exec "$@"', machine.time_out, *args]
+    if name in HEARTBEAT:
+        args = ["sh", "-c", 'sleep 6 && exec "$@"', "sh", *args]
     return args
 
 
