@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/gaudi/dma.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -20,6 +22,30 @@ void SwapBytes(std::byte* bytes, uint64_t len, DmaSwap swap) {
   for (uint64_t at = 0; at + unit <= len; at += unit) std::reverse(bytes + at, bytes + at + unit);
 }
 
+constexpr uint64_t kStreamFrom = uint64_t{8} << 20;  // what is longer does not stay in the caches anyway
+
+// memcpy() past the caches: a line that is written whole is not read first. libc's own begins to do so at a share of the
+// last cache's size that is often larger than what it is. docs/performance.md has the figures.
+void StreamBytes(std::byte* to, const std::byte* from, uint64_t len) {
+  constexpr uint64_t kLine = 64, kAhead = 512;
+  const uint64_t head = (kLine - reinterpret_cast<uintptr_t>(to) % kLine) % kLine;
+  std::memcpy(to, from, head);
+  uint64_t at = head;
+  for (; at + kLine <= len; at += kLine) {
+    _mm_prefetch(reinterpret_cast<const char*>(from + at + kAhead), _MM_HINT_NTA);  // beyond the end it does nothing
+    const auto* const in = reinterpret_cast<const __m128i*>(from + at);
+    auto* const out = reinterpret_cast<__m128i*>(to + at);
+    const __m128i a = _mm_loadu_si128(in), b = _mm_loadu_si128(in + 1);
+    const __m128i c = _mm_loadu_si128(in + 2), d = _mm_loadu_si128(in + 3);
+    _mm_stream_si128(out, a);
+    _mm_stream_si128(out + 1, b);
+    _mm_stream_si128(out + 2, c);
+    _mm_stream_si128(out + 3, d);
+  }
+  _mm_sfence();
+  std::memcpy(to + at, from + at, len - at);
+}
+
 constexpr uint64_t kLookFrom = uint64_t{256} << 10;  // shorter transfers take the pages as they come
 
 // memmove() that leaves device memory alone which nobody has touched: it reads zero, and neither reading nor zeroing it
@@ -37,12 +63,16 @@ void MoveBytes(const Fabric& fabric, const Run& from, const Run& to, uint64_t le
       part = fabric.Extent(to, at, part, &target_untouched);
       if (!target_untouched) std::memset(to.bytes + at, 0, part);
     } else {
-      // One memcpy() for all that is in use up to the next gap: a long one stores past the caches.
+      // One copy of all that is in use up to the next gap.
       for (uint64_t more = 0; at + part < len; part += more) {
         more = fabric.Extent(from, at + part, len - at - part, &untouched);
         if (untouched) break;
       }
-      std::memcpy(to.bytes + at, from.bytes + at, part);
+      if (part < kStreamFrom) {
+        std::memcpy(to.bytes + at, from.bytes + at, part);
+      } else {
+        StreamBytes(to.bytes + at, from.bytes + at, part);
+      }
     }
     at += part;
   }

@@ -207,6 +207,33 @@ TEST(Engines, UntouchedMemoryStaysUntouched) {
   }
 }
 
+// Copies that are longer than the caches, at every kind of start and end within a line; what lies around stays.
+TEST(Engines, LongCopies) {
+  constexpr uint64_t kLong = 8 << 20;
+  Device d(Asic::kGaudi2);
+  const uint64_t from = d.user_dram + 0x40000000, to = d.user_dram + 0x80000000;
+  std::vector<uint64_t> source((kLong + 4096) / 8), target(source.size());
+  for (size_t i = 0; i < source.size(); ++i) source[i] = i * 0x9e3779b97f4a7c15;
+  d.Write(from, std::as_bytes(std::span(source)));
+  struct {
+    uint64_t from, to, len;
+  } const cases[] = {{0, 0, kLong}, {1, 64, kLong + 1}, {0, 3, kLong + 63}, {61, 7, kLong + 130}, {128, 127, kLong}};
+  size_t done = 0;
+  for (const auto& c : cases) {
+    std::ranges::fill(target, 0x5555555555555555);
+    d.Write(to, std::as_bytes(std::span(target)));
+    Commands commands;
+    commands.Copy(from + c.from, to + c.to, static_cast<uint32_t>(c.len), d.CopyCtl());
+    d.Submit(d.Qman(EngineKind::kPciDma), 0, d.Interrupt(commands));
+    d.WaitInterrupt(++done);
+    std::memcpy(reinterpret_cast<std::byte*>(target.data()) + c.to,
+                reinterpret_cast<const std::byte*>(source.data()) + c.from, c.len);
+    std::vector<uint64_t> got(target.size());
+    ASSERT_TRUE(d.engines().ReadMemory(to, std::as_writable_bytes(std::span(got))));
+    EXPECT_TRUE(got == target) << c.from << " " << c.to << " " << c.len;
+  }
+}
+
 TEST(Engines, EndianSwapIsWithinUnits) {
   Device d(Asic::kGaudi2);
   const uint64_t value = 0x0102030405060708;
