@@ -5,12 +5,12 @@
 #include <fmt/format.h>
 
 #include <atomic>
-#include <charconv>
 #include <memory>
 #include <mutex>
 #include <span>
 
 #include "drivers/habanalabs/engine_status.h"
+#include "kernel/kstrto.h"
 
 namespace causeway::habanalabs {
 namespace {
@@ -29,23 +29,6 @@ struct Entry {
 
 bool Inside(uint64_t address, uint64_t bytes, uint64_t start, uint64_t size) {
   return address >= start && bytes <= size && address - start <= size - bytes;
-}
-
-// kstrtouint_from_user() and kstrtoull_from_user(): the copied text ends at a NUL; one newline at its end is no part of
-// the number. Base 0: by prefix. errors: EINVAL, ERANGE.
-Result<uint64_t> Parse(std::string_view text, int base, uint64_t max) {
-  text = text.substr(0, text.find('\0'));
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  if (text.starts_with('+')) text.remove_prefix(1);
-  const bool hex = text.size() > 1 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
-  if (base == 0) base = hex ? 16 : text.size() > 1 && text[0] == '0' ? 8 : 10;
-  if (base == 16 && hex) text.remove_prefix(2);
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error == std::errc::result_out_of_range) return Err(ERANGE);
-  if (error != std::errc() || end != text.data() + text.size()) return Err(EINVAL);
-  if (value > max) return Err(ERANGE);
-  return value;
 }
 
 bool InReset(const HlDevice& device) {
@@ -100,22 +83,23 @@ kernel::Tree::ShowFn ShowData(std::shared_ptr<Entry> entry, uint32_t bytes) {
 Store StoreData(std::shared_ptr<Entry> entry, uint32_t bytes) {
   return [entry, bytes](std::string_view text) -> Status {
     if (InReset(entry->device)) return {};
-    CW_TRY(const uint64_t value, Parse(text, 16, bytes == 4 ? UINT32_MAX : UINT64_MAX));
+    CW_TRY(const uint64_t value, kernel::Kstrtoull(text, 16, bytes == 4 ? UINT32_MAX : UINT64_MAX));
     return DebugWrite(entry->device, entry->addr, value, bytes);
   };
 }
 
-// hl_dma_size_write(). gaudi2_debugfs_read_dma() is not supported.
+// hl_dma_size_write(). gaudi2_debugfs_read_dma() reads by the open context's mappings, and fails without a context.
 Status ReadDma(Entry& entry, std::string_view text) {
   HlDevice& device = entry.device;
+  const uint64_t address = entry.addr;
   if (InReset(device)) return {};
-  CW_TRY(const uint64_t size, Parse(text, 16, UINT32_MAX));
-  if (size == 0 || size > kMaxDmaSize || !IsInternalMemory(device, entry.addr, size)) return Err(EINVAL);
+  CW_TRY(const uint64_t size, kernel::Kstrtoull(text, 16, UINT32_MAX));
+  if (size == 0 || size > kMaxDmaSize || !IsInternalMemory(device, address, size)) return Err(EINVAL);
   const std::lock_guard lock(entry.mutex);
   entry.data_dma.clear();
-  if (device.properties().asic == gaudi::Asic::kGaudi2) return Err(EIO);
+  if (device.properties().asic == gaudi::Asic::kGaudi2 && !device.HasComputeCtx()) return Err(EIO);
   std::string bytes(size, '\0');
-  if (!device.board().engines().ReadMemory(entry.addr, std::as_writable_bytes(std::span(bytes)))) return Err(EIO);
+  if (!device.board().engines().ReadMemory(address, std::as_writable_bytes(std::span(bytes)))) return Err(EIO);
   entry.data_dma = std::move(bytes);
   return {};
 }
@@ -124,9 +108,9 @@ Status ReadDma(Entry& entry, std::string_view text) {
 // that a program could see.
 Status StoreDevice(HlDevice& device, std::string_view text) {
   if (text.starts_with("disable")) {
-    device.set_status(uapi::kHlStatusMalfunction);
+    device.SetDisabled(true);
   } else if (text.starts_with("enable")) {
-    device.set_status(uapi::kHlStatusOperational);
+    device.SetDisabled(false);
   } else if (text.starts_with("cpu_timeout")) {
     device.DisableCpu();
   } else if (!text.starts_with("suspend") && !text.starts_with("resume")) {
@@ -148,7 +132,7 @@ Status AddStopOnErr(kernel::Tree& tree, const std::string& folder, const std::sh
       },
       [entry](std::string_view text) -> Status {
         if (InReset(entry->device)) return {};
-        CW_TRY(const uint64_t value, Parse(text, 10, UINT32_MAX));
+        CW_TRY(const uint64_t value, kernel::Kstrtoull(text, 10, UINT32_MAX));
         entry->stop_on_err = value != 0;
         (void)entry->device.Reset(kResetHard);  // hl_device_reset() without a kind
         return {};
@@ -163,7 +147,7 @@ Status AddFiles(kernel::Tree& tree, const std::string& folder, const std::shared
   CW_CHECK(add(
       "addr", 0644, [entry]() -> Result<std::string> { return fmt::format("0x{:016x}\n", entry->addr.load()); },
       [entry](std::string_view text) -> Status {
-        CW_TRY(entry->addr, Parse(text.substr(0, 23), 0, UINT64_MAX));  // simple_attr_write()'s buffer
+        CW_TRY(entry->addr, kernel::Kstrtoull(text.substr(0, 23), 0));  // simple_attr_write()'s buffer
         return {};
       }));
   CW_CHECK(add("data32", 0644, ShowData(entry, 4), StoreData(entry, 4)));
@@ -195,7 +179,7 @@ Status AddFiles(kernel::Tree& tree, const std::string& folder, const std::shared
       "timeout_locked", 0644,
       [&device]() -> Result<std::string> { return fmt::format("{}\n", device.timeout_locked_sec().load()) + '\0'; },
       [&device](std::string_view text) -> Status {
-        CW_TRY(const uint64_t seconds, Parse(text, 10, UINT32_MAX));
+        CW_TRY(const uint64_t seconds, kernel::Kstrtoull(text, 10, UINT32_MAX));
         device.timeout_locked_sec() = static_cast<uint32_t>(seconds);
         return {};
       }));
@@ -206,7 +190,7 @@ Status AddFiles(kernel::Tree& tree, const std::string& folder, const std::shared
           return fmt::format("{}\n", device.device_release_watchdog_timeout_sec().load());
         },
         [&device](std::string_view text) -> Status {
-          CW_TRY(const uint64_t seconds, Parse(text.substr(0, 23), 0, UINT64_MAX));
+          CW_TRY(const uint64_t seconds, kernel::Kstrtoull(text.substr(0, 23), 0));
           device.device_release_watchdog_timeout_sec() = static_cast<uint32_t>(seconds);  // debugfs_u32_set()
           return {};
         }));

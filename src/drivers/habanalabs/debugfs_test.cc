@@ -158,7 +158,7 @@ TEST(HlDebugfs, ErrnoTable) {
       {"DMA of registers", gaudi1, 0x7FFC000000, "dma_size", "4", EINVAL},
       {"DMA over the end of SRAM", gaudi1, sram1 + 20 * gaudi::kMiB - 4, "dma_size", "8", EINVAL},
       {"DMA", gaudi1, sram1, "dma_size", "8", 0},
-      {"Gaudi2 has no such DMA", gaudi2, sram2, "dma_size", "8", EIO},
+      {"Gaudi2's DMA without a context", gaudi2, sram2, "dma_size", "8", EIO},
       {"stop_on_err is not configurable", gaudi2, 0, "stop_on_err", "1", EOPNOTSUPP},
       {"an unknown word", gaudi2, 0, "device", "explode", EINVAL},
       {"timeout_locked takes seconds", gaudi2, 0, "timeout_locked", "0x10", EINVAL},
@@ -171,6 +171,25 @@ TEST(HlDebugfs, ErrnoTable) {
   EXPECT_EQ(gaudi1.Read("data_dma"), std::string(8, '\0'));
   EXPECT_EQ(gaudi2.Read("stop_on_err"), "errno " + std::to_string(EOPNOTSUPP));
   EXPECT_EQ(gaudi1.Read("dma_size"), "errno " + std::to_string(EACCES));
+}
+
+// gaudi2_debugfs_read_dma(): by the mappings of the open context.
+TEST(HlDebugfs, DmaOfGaudi2) {
+  Debugfs d({});
+  const Ref<kernel::File> file = *d.h.Open();
+  const uint64_t va = d.h.Map(file, d.h.Alloc(file, 1)), sram = d.h.device().board().map().sram_base;
+  EXPECT_EQ(d.Store(va + 8, "0x1122334455667788", "data64"), 0);
+  EXPECT_EQ(d.Store(sram, "0x64636261"), 0);
+  const auto dma = [&](uint64_t address, const char* size) {
+    EXPECT_EQ(d.Write("addr", Debugfs::Hex(address)), 0);
+    return d.Write("dma_size", size);
+  };
+  EXPECT_EQ(dma(va + 8, "0x8"), 0);
+  EXPECT_EQ(d.Read("data_dma"), "\x88\x77\x66\x55\x44\x33\x22\x11");
+  EXPECT_EQ(dma(sram, "4"), 0);
+  EXPECT_EQ(d.Read("data_dma"), "abcd");
+  EXPECT_EQ(dma(va + kDramPage - 4, "8"), EIO);  // leaves the mapping
+  EXPECT_EQ(d.Read("data_dma"), "");
 }
 
 TEST(HlDebugfs, DuringAResetNothingIsReadOrStored) {
@@ -199,6 +218,22 @@ TEST(HlDebugfs, DeviceTimeoutsAndEngines) {
   EXPECT_EQ(d.Write("device_release_watchdog_timeout", "7"), 0);
   EXPECT_EQ(d.h.device().device_release_watchdog_timeout_sec(), 7u);
   EXPECT_NE(d.Read("engines").find("PDMA  is_idle"), std::string::npos);
+}
+
+// hl_device_write() sets hdev->disabled and no more: hl_device_status() looks at resets first.
+TEST(HlDebugfs, EnablingEndsNoReset) {
+  Debugfs d({});
+  ASSERT_TRUE(d.h.device().Reset(kResetHard).has_value());
+  EXPECT_EQ(d.Write("device", "enable"), 0);
+  EXPECT_EQ(d.h.device().status(), uapi::kHlStatusInReset);
+  EXPECT_EQ(d.Write("device", "disable"), 0);
+  EXPECT_EQ(d.h.device().status(), uapi::kHlStatusInReset);
+  EXPECT_EQ(d.h.OpenErrno(), EAGAIN);
+  d.h.work.Advance(std::chrono::seconds(1));
+  EXPECT_EQ(d.h.device().status(), uapi::kHlStatusOperational);
+  d.h.device().set_status(uapi::kHlStatusNeedsReset);
+  EXPECT_EQ(d.Write("device", "enable"), 0);
+  EXPECT_EQ(d.h.device().status(), uapi::kHlStatusNeedsReset);
 }
 
 // hl-thunk's error injection on Gaudi: GIC_DISTRIBUTOR__5_GICD_SETSPI_NSR raises an event; CPU_CA53_CFG_ARM_RST_CONTROL

@@ -145,6 +145,11 @@ void HlDevice::CtxEnding() {
   ctx_ = nullptr;
 }
 
+bool HlDevice::HasComputeCtx() {
+  const std::lock_guard lock(ctx_mutex_);
+  return ctx_ != nullptr;
+}
+
 std::optional<MappingKind> HlDevice::MappingAt(uint64_t va, uint64_t bytes) {
   const std::lock_guard lock(ctx_mutex_);
   return ctx_ == nullptr ? std::nullopt : ctx_->MappingAt(va, bytes);

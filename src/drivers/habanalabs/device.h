@@ -152,7 +152,9 @@ class HlDevice {
   CsCounters& cs_counters() { return cs_counters_; }
   ErrorCapture& errors() { return errors_; }
 
-  // hl_get_compute_ctx() and a look at its mappings: what all of [va, + bytes) is mapped to, by one of them.
+  // hl_get_compute_ctx().
+  bool HasComputeCtx();
+  // The same and a look at its mappings: what all of [va, + bytes) is mapped to, by one of them.
   std::optional<MappingKind> MappingAt(uint64_t va, uint64_t bytes);
 
   // ---- Life of the device: reset.cc
@@ -213,6 +215,8 @@ class HlDevice {
   void StartHeartbeat();
   // The PCIe link is gone, until the next hard reset at least: the management processor cannot be reached.
   void SetPciLink(bool up);
+  // debugfs device, "disable" and "enable". A reset that runs goes on, and then enables the device.
+  void SetDisabled(bool disabled);
   // debugfs device, "cpu_timeout": as if the management processor had not answered.
   void DisableCpu() { device_cpu_disabled_ = true; }
   const EventStats& events() const { return events_; }

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <filesystem>
 
+#include "kernel/kstrto.h"
+
 namespace causeway::habanalabs {
 namespace {
 
@@ -31,17 +33,6 @@ kernel::Tree::ShowFn Show(HlDevice& device, CpucpOpcode opcode, uint16_t index, 
     CW_TRY(const uint64_t value, device.SendCpuMessage({.opcode = opcode, .index = index, .type = type}));
     return fmt::format("{}\n", static_cast<int64_t>(value));
   };
-}
-
-// kstrtol(buf, 10, &val).
-Result<int64_t> ParseSigned(std::string_view text) {
-  text = text.substr(0, text.find('\0'));
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  if (text.starts_with('+')) text.remove_prefix(1);
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return Err(EINVAL);
-  return value;
 }
 
 struct TypeInfo {
@@ -73,7 +64,7 @@ Status AddSensor(kernel::Tree& tree, const std::string& folder, HlDevice& device
   // hl_write(): what a program adds to what the sensor says.
   const auto store = [&device, index = sensor.index](std::string_view text) -> Status {
     if (!device.operational()) return Err(ENODEV);
-    CW_TRY(const int64_t value, ParseSigned(text));
+    CW_TRY(const int64_t value, kernel::Kstrtoll(text, 10));
     CW_CHECK(device.SendCpuMessage(
         {.opcode = CpucpOpcode::kTemperatureSet, .index = index, .type = SensorAttribute::kOffset, .value = value}));
     return {};

@@ -2,8 +2,6 @@
 // Source: linux v6.12 drivers/accel/habanalabs/common/memory.c hl_mem_ioctl(); v6.1 has the same order and errno.
 #include "drivers/habanalabs/memory.h"
 
-#include <cstring>
-
 #include "drivers/habanalabs/cs_ioctl.h"
 #include "drivers/habanalabs/dma_buf_export.h"
 

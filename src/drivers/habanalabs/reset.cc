@@ -51,6 +51,12 @@ void HlDevice::set_status(uapi::HlDeviceStatus status) {
   UpdateStatusLocked();
 }
 
+void HlDevice::SetDisabled(bool disabled) {
+  const std::lock_guard lock(reset_mutex_);
+  reset_.disabled = disabled;
+  UpdateStatusLocked();
+}
+
 // handle_reset_trigger(): two resets in a row for the same fatal reason, with no user in between, end the device.
 void HlDevice::HandleResetTriggerLocked(uint32_t flags) {
   const uint32_t trigger = (flags & kResetHeartbeat) != 0    ? uint32_t{kResetHeartbeat}

@@ -5,30 +5,18 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 #include "drivers/habanalabs/driver.h"
+#include "kernel/kstrto.h"
 #include "kernel/task.h"
 
 namespace causeway::habanalabs {
 namespace {
 
-// kstrtoul(text, 0, &value): an optional sign is no part of it, one newline at the end is.
+// kstrtoul(text, 0, &value), of which every failure is EINVAL.
 Result<uint64_t> ParseNumber(std::string_view text) {
-  text = text.substr(0, text.find('\0'));  // some writers send the terminator, too
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  if (text.starts_with('+')) text.remove_prefix(1);
-  int base = 10;
-  if (text.size() > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
-    base = 16;
-    text.remove_prefix(2);
-  } else if (text.size() > 1 && text[0] == '0') {
-    base = 8;
-  }
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc() || end != text.data() + text.size()) return Err(EINVAL);
-  return value;
+  const auto value = kernel::Kstrtoull(text, 0);
+  if (!value) return Err(EINVAL);
+  return *value;
 }
 
 // "../../.." from a folder below /sys up to it.
