@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "drivers/habanalabs/engine_status.h"
 
@@ -24,8 +25,26 @@ constexpr std::array kKinds = {
     FaultKind{"pcie-up", "the PCIe link is there again; a hard reset (sysfs hard_reset) brings the device back", ""},
     FaultKind{"reset", "a hard reset: now, or inside the Nth CS ioctl, when its jobs are in the queues",
               "[--at now|submit] [--after N]"},
-    FaultKind{"event", "the firmware puts this number on the event queue", "--event NUMBER [--critical]"},
+    FaultKind{"event", "the firmware puts this number on the event queue", "--event NUMBER [--engine N] [--critical]"},
 };
+
+// Does the kind have every option that is given?
+bool Takes(const FaultKind& kind, const Fault& fault) {
+  const std::pair<bool, std::string_view> given[] = {{fault.address.has_value(), "--address"},
+                                                     {fault.engine.has_value(), "--engine"},
+                                                     {fault.stream.has_value(), "--stream"},
+                                                     {fault.index.has_value(), "--index"},
+                                                     {fault.celsius.has_value(), "--celsius"},
+                                                     {fault.event.has_value(), "--event"},
+                                                     {fault.at.has_value(), "--at"},
+                                                     {fault.after.has_value(), "--after"},
+                                                     {fault.write, "--write"},
+                                                     {fault.uncorrectable, "--uncorrectable"},
+                                                     {fault.critical, "--critical"}};
+  return std::ranges::all_of(given, [&](const auto& option) {
+    return !option.first || kind.options.find(option.second) != std::string_view::npos;
+  });
+}
 
 // The PCI DMA from host to device: DMA0, PDMA0.
 uint16_t DefaultEngine(gaudi::Asic asic) { return asic == gaudi::Asic::kGaudi ? 0 : 45; }
@@ -35,7 +54,9 @@ uint16_t DefaultEngine(gaudi::Asic asic) { return asic == gaudi::Asic::kGaudi ? 
 std::span<const FaultKind> FaultKinds() { return kKinds; }
 
 Result<std::string> Inject(HlDevice& device, const Fault& fault) {
-  if (std::ranges::find(kKinds, fault.name, &FaultKind::name) == kKinds.end()) return Err(ENOENT);
+  const auto kind = std::ranges::find(kKinds, fault.name, &FaultKind::name);
+  if (kind == kKinds.end()) return Err(ENOENT);
+  if (!Takes(*kind, fault)) return Err(EINVAL);
   const AsicProperties& properties = device.properties();
   const EventIds& ids = EventIdsOf(properties.asic);
   const uint16_t engine = fault.engine.value_or(DefaultEngine(properties.asic));
@@ -93,8 +114,9 @@ Result<std::string> Inject(HlDevice& device, const Fault& fault) {
     return std::string("the link is up");
   }
   if (fault.name == "reset") {
-    const std::string at = fault.at.value_or("now");
+    const std::string at = fault.at.value_or(fault.after ? "submit" : "now");
     if (at == "now") {
+      if (fault.after) return Err(EINVAL);
       CW_CHECK(device.Reset(kResetHard));
       return std::string("hard reset");
     }

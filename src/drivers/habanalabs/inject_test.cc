@@ -59,6 +59,13 @@ TEST(HlInject, ErrnoTable) {
       {{.name = "reset", .at = "submit", .after = 0}, EINVAL},
       {{.name = "event"}, EINVAL},
       {{.name = "event", .event = 1329}, EINVAL},
+      // Options of another fault.
+      {{.name = "heartbeat", .address = 1}, EINVAL},
+      {{.name = "ecc", .engine = 1}, EINVAL},
+      {{.name = "razwi", .address = 1, .uncorrectable = true}, EINVAL},
+      {{.name = "thermal", .write = true}, EINVAL},
+      {{.name = "pcie-down", .at = "now"}, EINVAL},
+      {{.name = "reset", .at = "now", .after = 1}, EINVAL},
   };
   for (const auto& c : cases) {
     const auto result = Inject(harness.device(), c.fault);
@@ -69,7 +76,7 @@ TEST(HlInject, ErrnoTable) {
 
 TEST(HlInject, ResetAtThePointOfASubmission) {
   Harness harness;
-  ASSERT_TRUE(Inject(harness.device(), {.name = "reset", .at = "submit", .after = 3}).has_value());
+  ASSERT_TRUE(Inject(harness.device(), {.name = "reset", .after = 3}).has_value());
   harness.device().CsSubmitted();
   harness.device().CsSubmitted();
   EXPECT_EQ(harness.device().status(), uapi::kHlStatusOperational);
