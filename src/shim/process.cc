@@ -8,6 +8,7 @@
 #include "shim/machine.h"
 #include "shim/mapping.h"
 #include "shim/real.h"
+#include "shim/store_trap.h"
 
 namespace causeway::shim {
 
@@ -28,6 +29,7 @@ void AfterForkInChild() {
   ResetInChild();
   ResetMappingsInChild();
   ResetDirsInChild();
+  ResetStoreTrapsInChild();
 }
 
 }  // namespace

@@ -47,11 +47,13 @@ void HandOn(int signal, siginfo_t* info, void* context) {
     if ((action.sa_flags & SA_RESETHAND) != 0) program_action.sa_handler = SIG_DFL;
   }
   if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
+    const bool sent = info->si_code <= 0;  // by a program, not raised by a fault
+    if (sent && action.sa_handler == SIG_IGN) return;
     // The instruction faults again, and the process ends by it. An ignored fault ends it, too (force_sig_fault()).
     struct sigaction fall = {};
     fall.sa_handler = SIG_DFL;
     (void)real.sigaction(signal, &fall, nullptr);
-    if (info->si_code <= 0) (void)Raw(SYS_tgkill, Raw(SYS_getpid), Raw(SYS_gettid), signal);  // sent, not raised
+    if (sent) (void)Raw(SYS_tgkill, Raw(SYS_getpid), Raw(SYS_gettid), signal);
     return;
   }
   sigset_t mask = action.sa_mask;
@@ -90,9 +92,14 @@ void StartStoreTraps() {
 
 int Sigaction(int signal, const struct sigaction* action, struct sigaction* old) {
   if (signal != SIGSEGV || !started.load(std::memory_order_acquire)) return real.sigaction(signal, action, old);
-  const LockGuard lock(action_lock);
-  const struct sigaction before = program_action;
-  if (action != nullptr) program_action = *action;
+  // The program's memory is not touched with the lock held: a fault there takes it, too.
+  struct sigaction before = {}, wanted = {};
+  if (action != nullptr) wanted = *action;
+  {
+    const LockGuard lock(action_lock);
+    before = program_action;
+    if (action != nullptr) program_action = wanted;
+  }
   if (old != nullptr) *old = before;
   return 0;
 }
@@ -110,5 +117,7 @@ sighandler_t Signal(int signal, sighandler_t handler) {
   (void)Sigaction(signal, &action, &old);
   return old.sa_handler;
 }
+
+void ResetStoreTrapsInChild() { action_lock.Reset(); }
 
 }  // namespace causeway::shim

@@ -19,4 +19,6 @@ void StartStoreTraps();
 int Sigaction(int signal, const struct sigaction* action, struct sigaction* old);
 sighandler_t Signal(int signal, sighandler_t handler);
 
+void ResetStoreTrapsInChild();
+
 }  // namespace causeway::shim

@@ -253,6 +253,19 @@ void Surroundings(Accelerator& accelerator, const Block& sobs) {
   CHECK(signal(SIGSEGV, SIG_DFL) == Escape && signal(SIGSEGV, Escape) == SIG_DFL);
   sobs.at(12) = 2;
   CHECK(sobs.at(12) == 2 && Faults(nowhere));
+  // A signal that is sent, and not raised by a fault, can be ignored.
+  CHECK(signal(SIGSEGV, SIG_IGN) == Escape && kill(getpid(), SIGSEGV) == 0 && raise(SIGSEGV) == 0);
+  CHECK(signal(SIGSEGV, Escape) == SIG_IGN);
+  const int before = escapes;
+  if (sigsetjmp(escape, 1) == 0) (void)raise(SIGSEGV);
+  CHECK(escapes == before + 1);
+  // sigaction() reads its argument in the program: a bad one is a fault, which finds the handler.
+  if (sigsetjmp(escape, 1) == 0) {
+    (void)sigaction(SIGSEGV, reinterpret_cast<const struct sigaction*>(uintptr_t{16}), nullptr);
+  }
+  CHECK(escapes == before + 2);
+  sobs.at(12) = 2;
+  CHECK(sobs.at(12) == 2);
   // Registers mapped for reading only cannot be stored to.
   uint64_t handle = 0;
   uint32_t size = 0;
