@@ -26,6 +26,7 @@ struct Listing {
   long position;
   struct dirent* entries;  // of the tree, sorted; read when the first is asked for
   size_t entry_count, next_entry;
+  bool is_read;  // false after rewinddir(), but what readdir() gave before is there until it is called again
 };
 
 Lock listings_lock;
@@ -52,7 +53,7 @@ DIR* Enlist(DIR* key, DIR* tree, DIR* beside) {
   }
   (void)SetFd(dirfd(key), kFdOverlay, 0);
   const LockGuard lock(listings_lock);
-  *made = {listings, key, tree, beside, false, 0, nullptr, 0, 0};
+  *made = {listings, key, tree, beside, false, 0, nullptr, 0, 0, false};
   listings = made;
   listing_count.fetch_add(1, std::memory_order_release);
   return key;
@@ -84,11 +85,12 @@ int ByName(const void* a, const void* b) {
 // The tree's entries, sorted. False (errno is set) when they cannot be read.
 bool ReadTree(Listing& listing) {
   size_t room = 0;
+  listing.entry_count = listing.next_entry = 0;
   for (;;) {
     errno = 0;
     const struct dirent* entry = real.readdir(listing.tree);
     if (entry == nullptr) break;
-    if (listing.entry_count == room || listing.entries == nullptr) {
+    if (listing.entry_count == room) {
       room = room == 0 ? 32 : room * 2;
       // Not realloc(), as in ScandirAt().
       auto* grown = static_cast<struct dirent*>(malloc(room * sizeof(*listing.entries)));
@@ -105,20 +107,15 @@ bool ReadTree(Listing& listing) {
   }
   if (errno != 0) return false;
   if (listing.entry_count > 1) qsort(listing.entries, listing.entry_count, sizeof(*listing.entries), ByName);
+  listing.is_read = true;
   return true;
-}
-
-void ForgetTree(Listing& listing) {
-  free(listing.entries);
-  listing.entries = nullptr;
-  listing.entry_count = listing.next_entry = 0;
 }
 
 struct dirent* NextOf(Listing& listing) {
   const ErrnoKeeper keeper;
   if (!listing.in_beside) {
     errno = 0;
-    if (listing.entries == nullptr && !ReadTree(listing)) return nullptr;
+    if (!listing.is_read && !ReadTree(listing)) return nullptr;
     if (listing.next_entry < listing.entry_count) {
       struct dirent* entry = &listing.entries[listing.next_entry++];
       ++listing.position;
@@ -145,7 +142,7 @@ struct dirent* NextOf(Listing& listing) {
 }
 
 void Rewind(Listing& listing) {
-  ForgetTree(listing);
+  listing.is_read = false;
   real.rewinddir(listing.tree);
   if (listing.beside != nullptr) real.rewinddir(listing.beside);
   listing.in_beside = false;
@@ -226,7 +223,7 @@ int Closedir(DIR* stream) {
       Listing* found = *at;
       *at = found->next;
       other = found->key == found->tree ? found->beside : found->tree;
-      ForgetTree(*found);
+      free(found->entries);
       free(found);
       listing_count.fetch_sub(1, std::memory_order_release);
       break;

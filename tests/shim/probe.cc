@@ -201,6 +201,12 @@ void Folders() {
   const dirent* next = readdir(dir);
   EXPECT(next != nullptr && after == next->d_name);
   rewinddir(dir);
+  const dirent* const first = readdir(dir);
+  EXPECT(first != nullptr);
+  const std::string name = first->d_name;
+  rewinddir(dir);  // what readdir() gave is there until it is called again
+  const std::string filler(32 * sizeof(dirent) - 1, 'x');
+  EXPECT(name == first->d_name && filler.size() != name.size());
   EXPECT(readdir(dir) != nullptr);
   // Relative to the stream's descriptor, in the tree and really.
   EXPECT(fstatat(dirfd(dir), "hl0", &st, 0) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) == 500);
