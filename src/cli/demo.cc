@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "cli/child.h"
 #include "cli/control_client.h"
@@ -90,9 +92,17 @@ void RunPeerToPeer(const SignalsHeld& signals, const std::string& machine_path, 
   }
 }
 
+// "64M": as causeway-p2p reads it.
+bool IsSize(std::string_view text) {
+  const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const std::string_view unit = text.substr(digits);
+  return digits != 0 && (unit.empty() || unit == "K" || unit == "M" || unit == "G");
+}
+
 }  // namespace
 
 int Demo(const DemoOptions& options) {
+  if (!IsSize(options.size)) Fail(kExitUsage, "'{}' is no size; write 64M, say", options.size);
   struct stat status = {};
   if (!options.file.empty() && ::stat(options.file.c_str(), &status) != 0) {
     Fail(kExitFailure, "{}: {}", options.file, std::strerror(errno));

@@ -48,7 +48,8 @@ std::vector<std::string> TakeProgram(const std::vector<std::string>& words, size
   return {words.begin() + static_cast<std::ptrdiff_t>(at), words.end()};
 }
 
-int RunCommand(std::vector<std::string> words) {
+// *asked: the verb, once it is known to be one.
+int RunCommand(std::vector<std::string> words, std::string* asked) {
   CLI::App app{"Causeway: accelerators and RDMA NICs that are not there, at the Linux user API.", "causeway"};
   app.set_version_flag("--version", std::string("causeway ") + CAUSEWAY_VERSION);
   app.require_subcommand(1);
@@ -201,6 +202,7 @@ int RunCommand(std::vector<std::string> words) {
   if (words[0].empty() || (words[0][0] != '-' && !has_verb(words[0]))) {
     Fail(kExitUsage, "there is no verb '{}'; `causeway --help` lists them", words[0]);
   }
+  if (words[0][0] != '-') *asked = words[0];
   if (words[0] == "run") {
     size_t program_at = words.size();
     run.program = TakeProgram(words, 0, &program_at);
@@ -210,7 +212,8 @@ int RunCommand(std::vector<std::string> words) {
     std::vector<std::string> reversed(words.rbegin(), words.rend());  // CLI11 takes its words from the back
     app.parse(std::move(reversed));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kExitUsage;
+    if (error.get_exit_code() == 0) return app.exit(error);  // help, version
+    Fail(kExitUsage, "{}; `causeway {}--help` says more", error.what(), asked->empty() ? "" : *asked + " ");
   }
   return chosen();
 }
@@ -236,15 +239,18 @@ void ShedLibrary(char** argv) {
 
 int main(int argc, char** argv) {
   using namespace causeway::cli;
-  const std::string verb = argc > 2 && argv[1][0] != '-' ? std::string(" ") + argv[1] : "";
+  std::string verb;
+  const auto say = [&verb](const char* what) {
+    fmt::print(stderr, "causeway{}{}: {}\n", verb.empty() ? "" : " ", verb, what);
+  };
   try {
     ShedLibrary(argv);
-    return RunCommand({argv + 1, argv + argc});
+    return RunCommand({argv + 1, argv + argc}, &verb);
   } catch (const Failure& failure) {
-    fmt::print(stderr, "causeway{}: {}\n", verb, failure.what());
+    say(failure.what());
     return failure.status();
   } catch (const std::exception& error) {
-    fmt::print(stderr, "causeway{}: {}\n", verb, error.what());
+    say(error.what());
     return kExitFailure;
   }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // causeway ps: machines that are up, their programs, and what those hold.
+#include <algorithm>
+
 #include "cli/control_client.h"
 #include "cli/failure.h"
 #include "cli/machine_folder.h"
@@ -48,7 +50,9 @@ void Print(const LiveMachine& machine, const nlohmann::ordered_json& answer) {
   if (answer.contains("pid")) fmt::print(", process {}", answer["pid"].dump());
   for (const auto& [key, value] : answer.items()) {
     if (key.ends_with("_bytes") && value.is_number_unsigned()) {
-      fmt::print(", {} {}", FormatBytes(value.get<uint64_t>()), key.substr(0, key.size() - 6));
+      std::string of = key.substr(0, key.size() - 6);
+      std::ranges::replace(of, '_', ' ');
+      fmt::print(", {} {}", FormatBytes(value.get<uint64_t>()), of);
     }
   }
   fmt::print("\n");

@@ -7,8 +7,8 @@
 
 namespace causeway::cli {
 
-// The later answer, with what was added per second: submissions_per_second of accelerators, packets_per_second of NICs,
-// bytes_per_second of links, and "seconds" between the two.
+// The later answer, with what was added per second: submissions_per_second of accelerators, sent_per_second and
+// received_per_second (packets) of NICs, bytes_per_second of links, and "seconds" between the two.
 nlohmann::ordered_json WithRates(const nlohmann::ordered_json& before, const nlohmann::ordered_json& after);
 
 struct TerminalSize {

@@ -39,7 +39,7 @@ TEST(Top, RatesAreWhatWasAddedPerSecond) {
   EXPECT_EQ(rates["nics"][0]["sent_per_second"], 2000.0);
   EXPECT_EQ(rates["links"][0]["bytes_per_second"], 2000.0);
   EXPECT_EQ(rates["links"][1]["bytes_per_second"], 0.0);
-  // A machine that began anew counts less; one that was not there before, all at once.
+  // A machine that began anew counts less; what was not there before has no rate yet.
   EXPECT_EQ(WithRates(Sample(10, 100, 0), Sample(12, 50, 0))["accelerators"][0]["submissions_per_second"], 0.0);
   EXPECT_EQ(WithRates(Json::object(), Sample(12, 50, 9))["links"][0]["bytes_per_second"], 0.0);
 }

@@ -16,9 +16,8 @@
 //   down      down: true; the machine ends after the reply
 //   top       what `causeway top` shows: counters that only grow, and states
 //   faults    faults [name what options]: what can be injected
-//   inject    request: device (name, node or bus address), fault, and the fault's options
-//   (drivers/habanalabs/inject.h);
-//             reply: device, fault, effect, status
+//   inject    device, fault, effect, status. The request names device (name, node or bus address) and fault, and has
+//             the fault's options (drivers/habanalabs/inject.h)
 #pragma once
 
 #include <functional>

@@ -65,7 +65,7 @@ class CliTest(unittest.TestCase):
 class Usage(CliTest):
     def test_version_and_help(self):
         self.check(["--version"], 0, r"^causeway \d+\.\d+\.\d+\n$")
-        verbs = ["up", "down", "ps", "run", "env", "demo", "config", "explain", "links"]
+        verbs = ["up", "down", "ps", "run", "env", "demo", "config", "explain", "links", "inject", "top"]
         listed = self.check(["--help"], 0).out
         for verb in verbs:
             with self.subTest(verb=verb):
@@ -78,6 +78,20 @@ class Usage(CliTest):
             with self.subTest(args=args):
                 got = self.check(args, 2)
                 self.assertNotEqual(got.err, "")
+
+    def test_errors_name_the_verb_and_say_where_more_is_said(self):
+        for args, status, words in ((["nosuch"], 2, "causeway: there is no verb 'nosuch'"),
+                                    (["run"], 2, "causeway run: no program"),
+                                    (["down"], 1, "causeway down: no machine"),
+                                    (["inject"], 1, "causeway inject: no machine"),
+                                    (["up", "--nosuch"], 2, "causeway up: .*--nosuch.*`causeway up --help`"),
+                                    (["top", "--interval", "0"], 2, "causeway top: --interval: .*`causeway top --help`"),
+                                    (["inject", "--engine", "x"], 2, "causeway inject: .*--engine = x"),
+                                    (["demo", "--size", "abc"], 2, "causeway demo: 'abc' is no size"),
+                                    (["--nosuch"], 2, "causeway: .*`causeway --help`")):
+            with self.subTest(args=args):
+                got = self.check(args, status, err=words)
+                self.assertEqual(got.err.count("\n"), 1, got.err)
 
     def test_config(self):
         text = self.check(["config"], 0, r"\[\[accelerator\]\]").out
