@@ -9,8 +9,6 @@ ITERATIONS = ("-n", "100", "-w", "10")  # a round trip may cost a time slice whe
 
 
 class Ucx(harness.TestCase):
-    _ports = itertools.count(harness.free_port())
-
     def perftest(self, tls, test, *options, device="rxe0:1"):
         perftest = harness.need("ucx_perftest")
         port = str(harness.free_port())

@@ -5,9 +5,9 @@
 //
 //   soak_worker SEED ACCELERATOR NIC
 //   out {"running":true}             the accelerator is open; said again after each loss
-//   out {"lost":"..","errno":N}        a reset took the device away; what is left is closed, and the device opened
-//   again out {"failed":"..."}             a check failed; exits 1 out {"rounds":N,"checks":N}         at the end of
-//   input; exits 0
+//   out {"lost":"..","errno":N}      a reset took the device away; what is left is closed, the device opened again
+//   out {"failed":"..."}             a check failed; exits 1
+//   out {"rounds":N,"checks":N}      at the end of input; exits 0
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
