@@ -8,8 +8,7 @@
 //                       both poll their CQs; one way is half of it
 //   rdma_bench host-bw  RDMA write between host MRs of two processes
 //   rdma_bench memcpy   memcpy between two buffers of --size, again and again: what host-bw is held against
-//   rdma_bench reg      ibv_reg_mr() and ibv_dereg_mr() of one buffer of --size: of the first pair, and the median
-//   pair;
+//   rdma_bench reg      ibv_reg_mr() and ibv_dereg_mr() of one buffer of --size: the first pair, and the median pair;
 //                       --touched: the buffer holds data
 //   rdma_bench objects  makes --count QPs (or CQs of 128 entries, or MRs of 4 KiB: --kind) and waits for a line on its
 //                       standard input with all of them idle
