@@ -26,7 +26,6 @@ class FakeTask : public Task {
   pid_t tid() const override { return tid_value; }
   UserMemory& memory() override { return user; }
   AddressSpace mm() const override { return space; }
-  std::shared_ptr<UserMemory> PinnedMemory() override { return {std::shared_ptr<void>(), &user}; }
   bool Capable(int capability) const override { return capabilities.contains(capability); }
 
   Result<int> InstallFile(Ref<File> file, uint32_t flags) override {
@@ -56,6 +55,10 @@ class FakeTask : public Task {
     return {};
   }
 
+  Result<std::shared_ptr<PinnedMemory>> PinPages(uint64_t address, uint64_t len, bool write) override {
+    CW_CHECK(CheckRange(address, len, write));
+    return std::shared_ptr<PinnedMemory>(std::shared_ptr<void>(), &user);
+  }
   bool PagesAre(uint64_t, uint64_t, uint64_t page) override { return page <= page_size; }
 
   // The last descriptor goes: what close() does.

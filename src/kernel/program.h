@@ -16,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "ipc/arena.h"
 #include "kernel/file.h"
+#include "kernel/host_memory.h"
 #include "kernel/process.h"
 #include "kernel/server_channel.h"
 #include "kernel/task.h"
@@ -25,7 +26,8 @@ namespace causeway::kernel {
 struct ProgramThread;
 
 struct Program {
-  Program(pid_t process, AddressSpace space, HostFile host) : pid(process), mm(space), host_memory(host) {}
+  Program(pid_t process, AddressSpace space, HostFile host, HostMemoryKeeper* keeps)
+      : pid(process), mm(space), host_memory(host), keeper(keeps) {}
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
@@ -61,6 +63,7 @@ struct Program {
   const pid_t pid;
   const AddressSpace mm;
   const HostFile host_memory;
+  HostMemoryKeeper* const keeper;  // null: nothing is shared
   UniqueFd pidfd;
   int connection = -1;                                  // key of its control socket; owned by the server
   std::vector<std::shared_ptr<ProgramThread>> threads;  // main loop's; guarded by the server's mutex

@@ -7,8 +7,53 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstring>
 
 namespace causeway::kernel {
+namespace {
+
+// Pages of a process: those in the host memory by the machine's own mapping, the others by process_vm_*.
+class PinnedProcessMemory : public PinnedMemory {
+ public:
+  PinnedProcessMemory(pid_t pid, std::shared_ptr<PinnedPages> pages) : memory_(pid), pages_(std::move(pages)) {}
+  Status CopyFrom(std::span<std::byte> to, uint64_t address) override {
+    while (!to.empty()) {
+      uint64_t len = to.size();
+      if (const std::byte* const bytes = Bytes(address, &len); bytes != nullptr) {
+        std::memcpy(to.data(), bytes, len);
+      } else {
+        if (!HasImage()) return Err(EFAULT);
+        CW_CHECK(memory_.CopyFrom(to.first(len), address));
+      }
+      to = to.subspan(len);
+      address += len;
+    }
+    return {};
+  }
+  Status CopyTo(uint64_t address, std::span<const std::byte> from) override {
+    while (!from.empty()) {
+      uint64_t len = from.size();
+      if (std::byte* const bytes = Bytes(address, &len); bytes != nullptr) {
+        std::memcpy(bytes, from.data(), len);
+      } else {
+        if (!HasImage()) return Err(EFAULT);
+        CW_CHECK(memory_.CopyTo(address, from.first(len)));
+      }
+      from = from.subspan(len);
+      address += len;
+    }
+    return {};
+  }
+  std::byte* Bytes(uint64_t address, uint64_t* len) override { return pages_ ? pages_->Bytes(address, len) : nullptr; }
+
+ private:
+  bool HasImage() const { return !pages_ || pages_->HasImage(); }
+
+  ProcessMemory memory_;
+  const std::shared_ptr<PinnedPages> pages_;  // null: the machine keeps no host memory
+};
+
+}  // namespace
 
 Result<int> ProgramTask::Send(UniqueFd descriptor, ipc::FileKind kind, FileId id, uint32_t flags, bool is_private) {
   {
@@ -65,6 +110,13 @@ Result<UniqueFd> ProgramTask::GetHostFd(int fd) {
   UniqueFd descriptor = std::move(thread_.incoming);
   if (answer.result < 0 || !descriptor) return Err(EBADF);
   return descriptor;
+}
+
+Result<std::shared_ptr<PinnedMemory>> ProgramTask::PinPages(uint64_t address, uint64_t len, bool write) {
+  CW_TRY(const auto shared, PinRange(address, len, write));
+  std::shared_ptr<PinnedPages> pages;
+  if (keeper() != nullptr) pages = keeper()->Pin(mm(), address, len, shared);
+  return std::make_shared<PinnedProcessMemory>(pid(), std::move(pages));
 }
 
 Result<UniqueFd> ProgramTask::Pidfd() {

@@ -19,7 +19,6 @@ class ProgramTask : public Task {
   pid_t tid() const override { return thread_.tid; }
   UserMemory& memory() override { return memory_; }
   AddressSpace mm() const override { return thread_.program->mm; }
-  std::shared_ptr<UserMemory> PinnedMemory() override { return std::make_shared<ProcessMemory>(pid()); }
   bool Killed() const override { return thread_.channel.closed(); }
   bool Capable(int capability) const override { return ProcessCapable(pid(), capability); }
   Result<int> InstallFile(Ref<File> file, uint32_t flags) override {
@@ -38,6 +37,7 @@ class ProgramTask : public Task {
     return PinProcessRange(pid(), address, len, write, thread_.program->host_memory);
   }
 
+  Result<std::shared_ptr<PinnedMemory>> PinPages(uint64_t address, uint64_t len, bool write) override;
   Result<UniqueFd> Pidfd() override;
 
   void set_hint(uint64_t hint) override { hint_ = hint; }
@@ -49,6 +49,7 @@ class ProgramTask : public Task {
   Result<int> InstallHostFd(UniqueFd descriptor, uint32_t flags, bool is_private);
 
   Program& program() { return *thread_.program; }
+  HostMemoryKeeper* keeper() { return thread_.program->keeper; }  // null: nothing is shared
   // A descriptor was made and not kept: its file's release is due when the call has ended.
   bool install_failed() const { return install_failed_; }
 
@@ -70,7 +71,6 @@ class DeadTask : public Task {
   pid_t tid() const override { return pid_; }
   UserMemory& memory() override { return memory_; }
   AddressSpace mm() const override { return mm_; }
-  std::shared_ptr<UserMemory> PinnedMemory() override { return std::make_shared<NoMemory>(); }
   bool Capable(int) const override { return false; }
   Result<int> InstallFile(Ref<File>, uint32_t) override { return Err(ESRCH); }
   void TakeBack(int) override {}

@@ -262,7 +262,8 @@ Result<std::shared_ptr<ProgramThread>> Server::Hello(Connection& connection, con
   if (options_.hooks.add_address_space) {
     CW_TRY(mm, options_.hooks.add_address_space(static_cast<uint32_t>(connection.pid)));
   }
-  auto program = std::make_shared<Program>(connection.pid, AddressSpace{mm, connection.pid}, options_.host_memory);
+  auto program = std::make_shared<Program>(connection.pid, AddressSpace{mm, connection.pid}, options_.host_memory,
+                                           options_.keeper);
   program->connection = connection.socket.get();
   auto thread = AddThread(program, message.tid);
   if (!thread) {

@@ -44,7 +44,8 @@ struct ServerOptions {
   int arena_fd = -1;
   uint32_t slot_count = ipc::kMaxThreads;  // slots 0 .. slot_count - 1 are for programs
   ServerHooks hooks;
-  HostFile host_memory;  // the file of ipc::kHostMemory
+  HostFile host_memory;                // the file of ipc::kHostMemory
+  HostMemoryKeeper* keeper = nullptr;  // outlives the server; without one nothing is shared
 };
 
 class Server {

@@ -82,12 +82,12 @@ Result<int64_t> Syscalls::Dispatch(ProgramTask& task, const ipc::Message& call, 
     case ipc::Op::kAttribute:
       return Attribute(task, static_cast<uint32_t>(call.arg[0]), static_cast<uint32_t>(call.arg[1]));
     case ipc::Op::kShareHost: {
-      if (host_memory_ == nullptr) return Err(EOPNOTSUPP);
-      CW_TRY(answer->value[0], host_memory_->Share(task.mm(), call.arg[0], call.arg[1]));
+      if (task.keeper() == nullptr) return Err(EOPNOTSUPP);
+      CW_TRY(answer->value[0], task.keeper()->Share(task.mm(), call.arg[0], call.arg[1]));
       return 0;
     }
     case ipc::Op::kHostUnmapped:
-      if (host_memory_ != nullptr) host_memory_->Unmapped(task.mm(), call.arg[0], call.arg[1]);
+      if (task.keeper() != nullptr) task.keeper()->Unmapped(task.mm(), call.arg[0], call.arg[1]);
       return 0;
     case ipc::Op::kNone:
     case ipc::Op::kExit:  // the server loop's

@@ -8,20 +8,11 @@
 #include "ipc/channel.h"
 #include "ipc/memory_table.h"
 #include "kernel/file_table.h"
+#include "kernel/host_memory.h"
 #include "kernel/program_task.h"
 #include "kernel/tree.h"
 
 namespace causeway::kernel {
-
-// Keeper of the machine's host memory, which this room does not know (machine/host_memory.h). Any server thread.
-class HostMemoryKeeper {
- public:
-  virtual ~HostMemoryKeeper() = default;
-  // Op::kShareHost.
-  virtual Result<uint64_t> Share(AddressSpace mm, uint64_t address, uint64_t len) = 0;
-  // Op::kHostUnmapped.
-  virtual void Unmapped(AddressSpace mm, uint64_t address, uint64_t len) = 0;
-};
 
 class Syscalls {
  public:
@@ -31,9 +22,6 @@ class Syscalls {
 
   // Returns when every program that has ended is undone (Server::SettleEnds()). Set before the first call.
   void set_settle_ends(std::function<void()> settle) { settle_ends_ = std::move(settle); }
-
-  // Outlives this. Set before the first call; without it nothing is shared.
-  void set_host_memory(HostMemoryKeeper& keeper) { host_memory_ = &keeper; }
 
   // Never throws. The answer is a kDone.
   ipc::Message Handle(ProgramTask& task, const ipc::Message& call);
@@ -54,7 +42,6 @@ class Syscalls {
   FileTable& files_;
   ipc::MemoryTable& memories_;
   std::function<void()> settle_ends_;
-  HostMemoryKeeper* host_memory_ = nullptr;
 };
 
 }  // namespace causeway::kernel

@@ -39,8 +39,6 @@ class Task {
   virtual pid_t tid() const = 0;
   virtual UserMemory& memory() = 0;
   virtual AddressSpace mm() const = 0;
-  // The program's memory for use after the call: what a driver keeps of pages that it pinned for a device.
-  virtual std::shared_ptr<UserMemory> PinnedMemory() = 0;
   // The program is dead or its thread was told to go: whoever waits in a call gives up (fatal_signal_pending()).
   virtual bool Killed() const { return false; }
   // capable(CAP_...) of the calling process (linux/capability.h).
@@ -65,6 +63,11 @@ class Task {
   virtual Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) {
     CW_CHECK(CheckRange(address, len, write));
     return std::vector<SharedPages>();
+  }
+  // CheckRange(), and the pages for use after the call: what a driver keeps that pins them for a device
+  // (get_user_pages(FOLL_LONGTERM)). errors: EFAULT.
+  virtual Result<std::shared_ptr<PinnedMemory>> PinPages(uint64_t /*address*/, uint64_t /*len*/, bool /*write*/) {
+    return Err(EFAULT);
   }
 
   // get_task_pid(): a pidfd of the process, good for a signal whenever that may be.

@@ -36,8 +36,16 @@ class UserMemory {
   }
 };
 
+// Pages of a program that a device holds. Addresses are the program's.
+class PinnedMemory : public UserMemory {
+ public:
+  // The bytes themselves where this process has them mapped, nullptr where only CopyFrom() and CopyTo() reach them.
+  // *len is cut to what the answer is true for.
+  virtual std::byte* Bytes(uint64_t /*address*/, uint64_t* /*len*/) { return nullptr; }
+};
+
 // Memory of a made-up program, for unit tests: regions at chosen addresses.
-class FakeUserMemory : public UserMemory {
+class FakeUserMemory : public PinnedMemory {
  public:
   FakeUserMemory() = default;
   FakeUserMemory(uint64_t address, size_t len) { Map(address, len); }

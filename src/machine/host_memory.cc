@@ -30,7 +30,78 @@ void Insert(std::map<uint64_t, uint64_t>& ranges, uint64_t start, uint64_t end) 
   ranges.emplace(start, end);
 }
 
+void Erase(std::multimap<uint64_t, uint64_t>& ranges, uint64_t start, uint64_t end) {
+  auto [it, last] = ranges.equal_range(start);
+  it = std::find_if(it, last, [&](const auto& range) { return range.second == end; });
+  if (it != last) ranges.erase(it);
+}
+
 }  // namespace
+
+// A device's hold on a range.
+class HostMemory::Pages : public kernel::PinnedPages {
+ public:
+  struct Part {
+    uint64_t start, end, offset;  // addresses; of `start` in the host memory, kByCall: not there
+  };
+  static constexpr uint64_t kByCall = ~uint64_t{0};
+
+  Pages(HostMemory& host, std::shared_ptr<Image> image, uint64_t address, uint64_t len,
+        const std::vector<kernel::SharedPages>& shared)
+      : host_(host), image_(std::move(image)) {
+    uint64_t at = address;
+    const uint64_t end = address + len;
+    for (const kernel::SharedPages& pages : shared) {
+      const uint64_t start = address + pages.start;
+      if (start > at) parts_.push_back({at, start, kByCall});
+      at = start + pages.len;
+      Part* const last = parts_.empty() ? nullptr : &parts_.back();
+      const bool continues = last != nullptr && last->end == start && last->offset != kByCall &&
+                             last->offset + (last->end - last->start) == pages.offset;
+      if (continues) {
+        last->end = at;
+      } else {
+        parts_.push_back({start, at, pages.offset});
+      }
+    }
+    if (at < end) parts_.push_back({at, end, kByCall});
+    const std::lock_guard lock(image_->mutex);
+    ++image_->pins;
+    for (const Part& part : parts_) {
+      if (part.offset == kByCall) {
+        image_->by_call.emplace(part.start, part.end);
+        image_->longest_by_call = std::max(image_->longest_by_call, part.end - part.start);
+      } else {
+        image_->pinned.emplace(part.offset, part.offset + (part.end - part.start));
+      }
+    }
+  }
+  ~Pages() override {
+    const std::lock_guard lock(image_->mutex);
+    for (const Part& part : parts_) {
+      if (part.offset == kByCall) {
+        Erase(image_->by_call, part.start, part.end);
+      } else {
+        Erase(image_->pinned, part.offset, part.offset + (part.end - part.start));
+      }
+    }
+    if (--image_->pins == 0 && image_->ended) host_.End(*image_);
+  }
+
+  std::byte* Bytes(uint64_t address, uint64_t* len) override {
+    const auto part = std::ranges::partition_point(parts_, [&](const Part& one) { return one.end <= address; });
+    if (part == parts_.end() || address < part->start) return nullptr;
+    *len = std::min(*len, part->end - address);
+    if (part->offset == kByCall) return nullptr;
+    return host_.memories_.At(ipc::kHostMemory, part->offset + (address - part->start), len);
+  }
+  bool HasImage() const override { return !image_->ended.load(std::memory_order_acquire); }
+
+ private:
+  HostMemory& host_;
+  const std::shared_ptr<Image> image_;
+  std::vector<Part> parts_;  // in order, without gaps
+};
 
 Result<std::unique_ptr<HostMemory>> HostMemory::Create(ipc::MemoryTable& memories, bool enabled) {
   std::unique_ptr<HostMemory> host(new HostMemory(memories, enabled));
@@ -76,6 +147,10 @@ Result<uint64_t> HostMemory::Share(kernel::AddressSpace mm, uint64_t address, ui
   const auto image = Find(mm.index, true);
   const std::lock_guard lock(image->mutex);
   if (nics_->ReachedByCall(mm.index, address, len)) return Err(EBUSY);
+  const uint64_t first = address - std::min(address, image->longest_by_call);
+  for (auto it = image->by_call.lower_bound(first); it != image->by_call.end() && it->first < end; ++it) {
+    if (it->second > address) return Err(EBUSY);
+  }
   if (image->bytes_since_sweep >= std::max(kSweepBytes, image->live_bytes / 2)) Sweep(*image, mm);
   // Large ranges lie in a huge page as they do in the program, so that one can be mapped where the host has them.
   const auto place = [&](uint64_t from) {
@@ -103,11 +178,17 @@ void HostMemory::Unmapped(kernel::AddressSpace mm, uint64_t address, uint64_t le
   Sweep(*image, mm);
 }
 
+std::shared_ptr<kernel::PinnedPages> HostMemory::Pin(kernel::AddressSpace mm, uint64_t address, uint64_t len,
+                                                     const std::vector<kernel::SharedPages>& shared) {
+  return std::make_shared<Pages>(*this, Find(mm.index, true), address, len, shared);
+}
+
 void HostMemory::Sweep(Image& image, kernel::AddressSpace mm) {
   auto mapped = kernel::MappedOffsets(mm.pid, file_);
   if (!mapped) return;  // nothing is known of it
   std::vector<std::pair<uint64_t, uint64_t>>& used = *mapped;
   for (const auto& range : nics_->HostOffsets(mm.index)) used.push_back(range);
+  for (const auto& [start, end] : image.pinned) used.emplace_back(start, end);
   std::ranges::sort(used);
   std::vector<std::pair<uint64_t, uint64_t>> merged;
   for (const auto& range : used) {
@@ -148,9 +229,14 @@ void HostMemory::EndAddressSpace(uint32_t mm) {
     images_.erase(it);
   }
   const std::lock_guard image_lock(image->mutex);
-  for (const auto& [start, end] : image->live) memories_.Discard(ipc::kHostMemory, start, end - start);
+  image->ended.store(true, std::memory_order_release);
+  if (image->pins == 0) End(*image);
+}
+
+void HostMemory::End(Image& image) {
+  for (const auto& [start, end] : image.leased) memories_.Discard(ipc::kHostMemory, start, end - start);
   const std::lock_guard lock(mutex_);
-  for (const auto& [start, end] : image->leased) Insert(free_, start, end);
+  for (const auto& [start, end] : image.leased) Insert(free_, start, end);
 }
 
 }  // namespace causeway::machine

@@ -52,6 +52,11 @@ class HostMemoryTest : public ::testing::Test {
     return *nics_->CreateMr(create);
   }
 
+  std::shared_ptr<kernel::PinnedPages> Pin(const char* at, uint64_t len) {
+    const auto address = reinterpret_cast<uint64_t>(at);
+    return host_->Pin(mm_, address, len, *kernel::PinProcessRange(mm_.pid, address, len, true, host_->file()));
+  }
+
   std::unique_ptr<ArenaMemory> arena_;
   ipc::MemoryTable memories_;
   std::unique_ptr<HostMemory> host_;
@@ -116,6 +121,79 @@ TEST_F(HostMemoryTest, ARegionReachedBySystemCallHoldsItsPagesWhereTheyAre) {
   nics_->DestroyMr(mr);
   EXPECT_TRUE(host_->Share(mm_, address, 8 * 4096));
   ::munmap(own, 8 * 4096);
+}
+
+// get_user_pages(FOLL_LONGTERM): what a device holds is not given back when the program unmaps it.
+TEST_F(HostMemoryTest, PinnedPagesStayWhatTheyAre) {
+  const uint64_t offset = *host_->Share(mm_, 0x100000, 2 * kMiB);
+  char* const at = Map(offset, 2 * kMiB);
+  memset(at, 7, 2 * kMiB);
+  const auto address = reinterpret_cast<uint64_t>(at);
+  auto pin = Pin(at + kMiB, kMiB);
+  ASSERT_EQ(::munmap(at, 2 * kMiB), 0);
+  host_->Unmapped(mm_, address, 2 * kMiB);
+  EXPECT_EQ(Resident(), kMiB);
+  pin.reset();
+  host_->Unmapped(mm_, 0x1000, 4096);
+  EXPECT_EQ(Resident(), 0u);
+}
+
+TEST_F(HostMemoryTest, PinnedPagesAreReached) {
+  const uint64_t offset = *host_->Share(mm_, 0x100000, 2 * kMiB);
+  char* const at = Map(offset, 2 * kMiB);
+  const auto address = reinterpret_cast<uint64_t>(at);
+  memset(at, 7, 2 * kMiB);
+  auto pin = Pin(at + kMiB, kMiB);
+  ASSERT_EQ(::munmap(at, 2 * kMiB), 0);
+  uint64_t len = 2 * kMiB;
+  const std::byte* const bytes = pin->Bytes(address + kMiB + 4096, &len);
+  ASSERT_NE(bytes, nullptr);
+  EXPECT_EQ(len, kMiB - 4096);
+  EXPECT_EQ(bytes[0], std::byte{7});
+  len = 1;
+  EXPECT_EQ(pin->Bytes(address + kMiB - 1, &len), nullptr);  // outside
+  EXPECT_EQ(pin->Bytes(address + 2 * kMiB, &len), nullptr);
+}
+
+TEST_F(HostMemoryTest, PagesThatADeviceReachesBySystemCallAreNotMoved) {
+  const uint64_t offset = *host_->Share(mm_, 0x100000, 4096);
+  char* const own =
+      static_cast<char*>(::mmap(nullptr, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  const auto address = reinterpret_cast<uint64_t>(own);
+  ASSERT_EQ(::mmap(own + 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memories_.fd(ipc::kHostMemory),
+                   static_cast<off_t>(offset)),
+            own + 4096);
+  auto pin = Pin(own, 3 * 4096);
+  uint64_t len = 3 * 4096;
+  EXPECT_EQ(pin->Bytes(address, &len), nullptr);
+  EXPECT_EQ(len, 4096u);
+  len = 3 * 4096;
+  EXPECT_NE(pin->Bytes(address + 4096, &len), nullptr);
+  EXPECT_EQ(len, 4096u);
+  EXPECT_EQ(host_->Share(mm_, address, 4 * 4096).error(), Errno(EBUSY));
+  EXPECT_EQ(host_->Share(mm_, address + 2 * 4096, 4096).error(), Errno(EBUSY));
+  EXPECT_TRUE(host_->Share(mm_, address + 3 * 4096, 4096));
+  pin.reset();
+  EXPECT_TRUE(host_->Share(mm_, address, 4096));
+  ::munmap(own, 4 * 4096);
+}
+
+// A descriptor that another process has keeps the device's mappings; the offsets are nobody else's until they end.
+TEST_F(HostMemoryTest, APinOutlivesItsProgram) {
+  const uint64_t offset = *host_->Share(mm_, 0x100000, kMiB);
+  char* const at = Map(offset, kMiB);
+  memset(at, 7, kMiB);
+  auto pin = Pin(at, kMiB);
+  EXPECT_TRUE(pin->HasImage());
+  nics_->EndAddressSpace(mm_.index);
+  host_->EndAddressSpace(mm_.index);
+  EXPECT_FALSE(pin->HasImage());
+  EXPECT_EQ(Resident(), kMiB);
+  const kernel::AddressSpace next = {*nics_->AddAddressSpace(1), 1};
+  EXPECT_NE(*host_->Share(next, 0x100000, kMiB), offset);
+  pin.reset();
+  EXPECT_EQ(Resident(), 0u);
+  ::munmap(at, kMiB);
 }
 
 TEST_F(HostMemoryTest, AnImagesEndGivesEverythingBack) {

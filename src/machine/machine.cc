@@ -231,7 +231,6 @@ Status Machine::Parts::AddDevices() {
 
 Status Machine::Parts::StartServing() {
   syscalls.emplace(*tree, *files, memories);
-  syscalls->set_host_memory(*host_memory);
   kernel::ServerOptions options;
   options.socket_path = folder + "/" + ipc::kSocketName;
   options.header = &arena->header();
@@ -243,6 +242,7 @@ Status Machine::Parts::StartServing() {
     host_memory->EndAddressSpace(mm);
   };
   options.host_memory = host_memory->file();
+  options.keeper = host_memory.get();
   options.hooks.recover_slot = [this](uint32_t slot) { nics->RecoverSlot(slot); };
   nics->Start();
   arena->BeginLife();

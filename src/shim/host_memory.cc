@@ -18,6 +18,7 @@
 #include "shim/mapping.h"
 #include "shim/memcheck.h"
 #include "shim/real.h"
+#include "uapi/habanalabs.h"
 #include "uapi/rdma_ioctl.h"
 #include "uapi/rxe.h"
 
@@ -461,6 +462,18 @@ void ShareForIoctl(unsigned long request, const void* argument) {
   if (registers && input != 0 && ReadOwn(input, &region, sizeof(region))) {
     Share(region.start, region.length, region.access_flags);
   }
+}
+
+void ShareForMap(unsigned long request, const void* argument) {
+  const auto number = static_cast<uint32_t>(request);
+  uapi::hl_mem_in call;
+  if (state.load(std::memory_order_relaxed) == kOff ||
+      (number != uapi::HlIoctlH(uapi::kHlMemory) && number != uapi::HlIoctlDrm(uapi::kHlMemory)) ||
+      !ReadOwn(reinterpret_cast<uintptr_t>(argument), &call, sizeof(call)) || call.op != uapi::kHlMemOpMap ||
+      (call.flags & uapi::kHlMemUserptr) == 0) {
+    return;
+  }
+  Share(call.map_host.host_virt_addr, call.map_host.mem_size, 0);
 }
 
 bool IsHostShared(uintptr_t address, size_t length) {

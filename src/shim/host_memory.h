@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ordinary memory that this program registers is moved into pages that the machine's processes share
-// (ipc::kHostMemory), so that RDMA to and from it is a memcpy. The bytes, the addresses and what the program can do
-// with them stay as they are; docs/architecture.md, "Host memory", has the cases.
+// Ordinary memory that this program registers with a NIC or maps for an accelerator is moved into pages that the
+// machine's processes share (ipc::kHostMemory), so that RDMA and DMA to and from it is a memcpy. The bytes, the
+// addresses and what the program can do with them stay as they are; docs/architecture.md, "Host memory", has the cases.
 //
-//   REG_MR seen in write() or ioctl() -> pages of the region that are private anonymous memory:
+//   REG_MR or MAP seen in write() or ioctl() -> pages of the region that are private anonymous memory:
 //     one thread:      copy to the host memory, map that over them
 //     several threads: userfaultfd holds up who touches them; moved aside, copied, shared pages mapped, woken
 //
@@ -24,6 +24,8 @@ namespace causeway::shim {
 // A uverbs write() or ioctl(), before it goes to the machine: shares what it registers.
 void ShareForWrite(const void* buffer, size_t size);
 void ShareForIoctl(unsigned long request, const void* argument);
+// An ioctl on a driver's node, before it goes to the machine: habanalabs' MEMORY, when it maps host memory.
+void ShareForMap(unsigned long request, const void* argument);
 
 // [low, high) holds all that was ever shared here; empty at first. What calls on other memory pay is these loads.
 struct HostBounds {

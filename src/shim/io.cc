@@ -188,6 +188,7 @@ int Ioctl(int fd, unsigned long request, void* argument) {
     default: break;
   }
   if (KindOf(fd) == kFdUverbs) ShareForIoctl(request, argument);
+  if (KindOf(fd) == kFdDevice) ShareForMap(request, argument);
   const int64_t result = FileCall(fd, ipc::Op::kIoctl,
                                   {.a0 = static_cast<uint32_t>(request), .a1 = reinterpret_cast<uintptr_t>(argument)});
   if (result >= 0 && (_IOC_DIR(request) & _IOC_READ) != 0) MarkDefined(argument, _IOC_SIZE(request));

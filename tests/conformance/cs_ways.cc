@@ -613,6 +613,68 @@ void UntouchedMemory(Device& d) {
   EXPECT(d.Load(from + 0x30000000) == 9 && d.Load(from + 0x20000000) == 0);
 }
 
+// Ordinary memory, mapped for the device.
+class HostBuffer {
+ public:
+  static constexpr size_t kBytes = size_t{1} << 16;
+  explicit HostBuffer(Device& d) : d_(d) {
+    void* const memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(memory != MAP_FAILED);
+    words = static_cast<uint32_t*>(memory);
+    std::fill_n(words, kBytes / 4, 1);
+    uapi::hl_mem_args map = {};
+    map.in.op = uapi::kHlMemOpMap;
+    map.in.flags = uapi::kHlMemUserptr;
+    map.in.map_host = {};
+    map.in.map_host.host_virt_addr = reinterpret_cast<uint64_t>(words);
+    map.in.map_host.mem_size = kBytes;
+    EXPECT(d.Call(uapi::kHlMemory, map) == 0);
+    va = map.out.device_virt_addr;
+  }
+  void Unmap() {
+    uapi::hl_mem_args args = {};
+    args.in.op = uapi::kHlMemOpUnmap;
+    args.in.unmap.device_virt_addr = va;
+    EXPECT(d_.Call(uapi::kHlMemory, args) == 0);
+  }
+  uint32_t* words = nullptr;
+  uint64_t va = 0;
+
+ private:
+  Device& d_;
+};
+
+// Program and device see each other's stores, in both ways in which a machine reaches host memory.
+void HostMemory(Device& d) {
+  HostBuffer buffer(d);
+  buffer.words[5] = 17;
+  EXPECT(d.Load(buffer.va + 20) == 17);
+  Packets copy;
+  copy.Add(Opcode::kLinDma, 0x2000, d.gaudi2 ? 0 : gaudi::kGaudiDmaLinear).Quad(buffer.va).Quad(buffer.va + 0x3004);
+  d.Run(4, copy);
+  EXPECT(buffer.words[0x3004 / 4 + 5] == 17 && buffer.words[0x3000 / 4] == 1);
+  buffer.Unmap();
+  EXPECT(munmap(buffer.words, HostBuffer::kBytes) == 0);
+}
+
+// hl_pin_host_memory(), pin_user_pages_fast(FOLL_LONGTERM): the device has the pages that were there when it got them,
+// whatever the program does to its mappings.
+void PinnedHostMemory(Device& d) {
+  HostBuffer buffer(d);
+  buffer.words[5] = 17;
+  EXPECT(munmap(buffer.words, HostBuffer::kBytes) == 0);
+  EXPECT(d.Load(buffer.va + 20) == 17);
+  void* const other = mmap(buffer.words, HostBuffer::kBytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  EXPECT(other == buffer.words);
+  buffer.words[5] = 3;
+  EXPECT(d.Load(buffer.va + 20) == 17);
+  d.Run(4,
+        Packets().Add(Opcode::kLinDma, 4, d.gaudi2 ? 0 : gaudi::kGaudiDmaLinear).Quad(buffer.va).Quad(buffer.va + 20));
+  EXPECT(d.Load(buffer.va + 20) == 1 && buffer.words[5] == 3);
+  buffer.Unmap();
+}
+
 // test_sm_sob_cleanup_on_ctx_switch: sync objects are zero for the next user.
 void NextUser(Device& d) {
   d.Run(0, Packets().Store(d.Sob(0), 77));
@@ -628,12 +690,20 @@ struct Case {
   void (*run)(Device&);
 };
 constexpr Case kCases[] = {
-    {"many", Many},          {"fences", Fences},
-    {"arbiter", Arbiter},    {"signal_wait", SignalWait},
-    {"staged", Staged},      {"timestamps", Timestamps},
-    {"multi_cs", MultiCs},   {"encapsulated_signals", EncapsulatedSignals},
-    {"packets", Packet},     {"interrupt", Interrupt},
-    {"next_user", NextUser}, {"untouched_memory", UntouchedMemory},
+    {"many", Many},
+    {"fences", Fences},
+    {"arbiter", Arbiter},
+    {"signal_wait", SignalWait},
+    {"staged", Staged},
+    {"timestamps", Timestamps},
+    {"multi_cs", MultiCs},
+    {"encapsulated_signals", EncapsulatedSignals},
+    {"packets", Packet},
+    {"interrupt", Interrupt},
+    {"next_user", NextUser},
+    {"untouched_memory", UntouchedMemory},
+    {"host_memory", HostMemory},
+    {"pinned_host_memory", PinnedHostMemory},
 };
 
 }  // namespace

@@ -36,11 +36,14 @@ class Submission(harness.TestCase):
             file.write(MACHINE)
         cls.machine = harness.Machine(cls.description).__enter__()
 
-    def run_case(self, name):
+    def run_case(self, name, **options):
         for index, device in enumerate(("gaudi", "gaudi2")):
             with self.subTest(device=device):
-                self.run_ok(harness.program("cs_ways"), f"/dev/accel/accel{index}", name)
+                self.run_ok(harness.program("cs_ways"), f"/dev/accel/accel{index}", name, **options)
         harness.wait_until("nothing is held", lambda: not self.held(), describe=lambda: str(self.held()))
+
+    def test_host_memory_by_system_call(self):
+        self.run_case("host_memory", env={"CAUSEWAY_HOST_MEMORY": "process_vm"})
 
     def held(self):
         return [held for held in self.machine.holdings() if "resident_bytes" not in held]

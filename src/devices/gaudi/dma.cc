@@ -24,8 +24,8 @@ void SwapBytes(std::byte* bytes, uint64_t len, DmaSwap swap) {
 
 constexpr uint64_t kStreamFrom = uint64_t{8} << 20;  // what is longer does not stay in the caches anyway
 
-// memcpy() past the caches: a line that is written whole is not read first. libc's own begins to do so at a share of the
-// last cache's size that is often larger than what it is. docs/performance.md has the figures.
+// memcpy() past the caches: a line that is written whole is not read first. libc's own begins to do so at a share of
+// the last cache's size that is often larger than what it is. docs/performance.md has the figures.
 void StreamBytes(std::byte* to, const std::byte* from, uint64_t len) {
   constexpr uint64_t kLine = 64, kAhead = 512;
   const uint64_t head = (kLine - reinterpret_cast<uintptr_t>(to) % kLine) % kLine;
@@ -52,7 +52,7 @@ constexpr uint64_t kLookFrom = uint64_t{256} << 10;  // shorter transfers take t
 // gives it pages. A program may move 48 GiB of such memory.
 void MoveBytes(const Fabric& fabric, const Run& from, const Run& to, uint64_t len) {
   const bool overlap = from.bytes < to.bytes + len && to.bytes < from.bytes + len;
-  if (len < kLookFrom || !from.is_own || overlap) {
+  if (len < kLookFrom || overlap) {
     std::memmove(to.bytes, from.bytes, len);  // a source and a target that overlap must not break this process
     return;
   }

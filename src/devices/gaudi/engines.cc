@@ -162,6 +162,11 @@ bool Engines::WriteMemory(uint64_t address, std::span<const std::byte> from) {
   return !fabric_.Write(address, from, false).has_value();
 }
 
+void Engines::InvalidateMmuCache() {
+  DriverLock lock(*this);
+  fabric_.InvalidateTlb();
+}
+
 void Engines::Reset() {
   DriverLock lock(*this);
   ++epoch_;

@@ -102,6 +102,9 @@ class Engines {
   // Bytes at a device address, as debugfs and tests look at them. False: nothing is there, or registers are.
   bool ReadMemory(uint64_t address, std::span<std::byte> to);
   bool WriteMemory(uint64_t address, std::span<const std::byte> from);
+  // The driver has unmapped something (hl_mmu_invalidate_cache()): no translation of it is kept, and nothing of its
+  // host memory, but for a transfer under way.
+  void InvalidateMmuCache();
   // Every engine to its state after power-up; a transfer under way ends. Registers of storage are zeroed.
   void Reset();
   // What a Gaudi's driver does between users: sync objects, monitors (from these up, per sync manager) to zero.

@@ -247,6 +247,19 @@ TEST(Engines, EndianSwapIsWithinUnits) {
   EXPECT_EQ(d.Read(d.user_dram + 192), 0x0807060504030201u);
 }
 
+// What the driver unmapped is not held by a cached translation: its pages can go.
+TEST(Engines, UnmappedHostMemoryIsLetGo) {
+  Device d(Asic::kGaudi2);
+  const uint64_t va = 0xFFF0000200000000;
+  auto pages = std::make_shared<FakePages>(0x1000);
+  const std::weak_ptr<FakePages> held = pages;
+  d.board->mmu().MapHost(va, 0x1000, std::move(pages), 0);
+  EXPECT_EQ(d.Read(va), 0u);
+  d.board->mmu().Unmap(va);
+  d.engines().InvalidateMmuCache();
+  EXPECT_TRUE(held.expired());
+}
+
 // Host memory through the MMU, counted for the links; an unmapped address stops the stream and is reported.
 TEST(Engines, HostMemoryThroughTheMmu) {
   for (const Asic asic : kBoth) {

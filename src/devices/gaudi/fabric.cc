@@ -105,16 +105,10 @@ Run Fabric::Look(uint64_t address, uint64_t len, bool trusted, bool keep) {
   Run run;
   run.offset = entry->target + into;
   run.is_host_memory = true;
-  uint64_t in_reach = len;
-  if (std::byte* const bytes = entry->host->Bytes(run.offset, &in_reach); bytes != nullptr) {
-    run.kind = Run::Kind::kBytes;
-    run.bytes = bytes;
-    run.len = in_reach;
-  } else {
-    run.kind = Run::Kind::kHost;
-    run.host = entry->host.get();
-    run.len = len;
-  }
+  run.len = len;
+  run.bytes = entry->host->Bytes(run.offset, &run.len);
+  run.kind = run.bytes != nullptr ? Run::Kind::kBytes : Run::Kind::kHost;
+  run.host = entry->host.get();
   if (keep) run.keep = entry->host;
   return run;
 }

@@ -70,6 +70,8 @@ class Fabric {
     return run.is_own ? memories_.Extent(run.memory, run.offset + from, len, untouched) : len;
   }
 
+  void InvalidateTlb() { tlb_.fill({}); }
+
   HostTraffic& traffic() { return *traffic_; }
   std::shared_ptr<HostTraffic> shared_traffic() { return traffic_; }
   const AddressMap& map() const { return map_; }

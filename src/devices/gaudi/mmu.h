@@ -27,7 +27,8 @@ class HostRegion {
   // False: the memory is gone (its program has unmapped it, or has ended): a bus error.
   virtual bool Read(uint64_t offset, std::span<std::byte> to) = 0;
   virtual bool Write(uint64_t offset, std::span<const std::byte> from) = 0;
-  // The bytes themselves where this process has them mapped, cut to *len; nullptr: only Read() and Write() reach them.
+  // The bytes themselves where this process has them mapped; nullptr: only Read() and Write() reach them. *len is cut
+  // to what the answer is true for.
   virtual std::byte* Bytes(uint64_t /*offset*/, uint64_t* /*len*/) { return nullptr; }
 };
 

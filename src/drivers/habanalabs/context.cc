@@ -16,7 +16,7 @@ constexpr uint64_t kHugePageSize = uint64_t{2} << 20;    // pmmu_huge.page_size
 constexpr uint64_t kInternalCbPool = uint64_t{2} << 20;  // HOST_SPACE_INTERNAL_CB_SZ
 constexpr uint64_t kCbVaPool = uint64_t{4} << 30;        // CB_VA_POOL_SIZE, Gaudi2
 
-// Pages of a program, reached through its address space.
+// Pages of a program.
 class ProgramPages : public gaudi::HostRegion {
  public:
   explicit ProgramPages(const HostPin& pin) : pin_(pin) {}
@@ -26,6 +26,7 @@ class ProgramPages : public gaudi::HostRegion {
   bool Write(uint64_t offset, std::span<const std::byte> from) override {
     return pin_.memory->CopyTo(pin_.address + offset, from).has_value();
   }
+  std::byte* Bytes(uint64_t offset, uint64_t* len) override { return pin_.memory->Bytes(pin_.address + offset, len); }
 
  private:
   const HostPin pin_;
@@ -84,6 +85,7 @@ HlCtx::~HlCtx() {
     log::Debug("{}: user released device without removing its {} memory mappings", device_.node(), mappings_.size());
   }
   device_.board().mmu().UnmapAll();
+  device_.board().engines().InvalidateMmuCache();
   for (auto& [va, mapping] : mappings_) {
     if (mapping.pack) device_.UnmapMemory(*mapping.pack);
   }
@@ -121,10 +123,12 @@ Result<uint64_t> HlCtx::MapHost(kernel::Task& task, uint64_t address, uint64_t s
   uint64_t end = 0;
   if (!CheckedAdd(address, size, &end) || end > UINT64_MAX - (kPageSize - 1)) return Err(EINVAL);
   const uint64_t start = AlignDown(address, kPageSize);
-  const HostPin pin{.memory = task.PinnedMemory(), .address = start, .size = AlignUp(end, kPageSize) - start};
+  HostPin pin{.memory = {}, .address = start, .size = AlignUp(end, kPageSize) - start};
   // v6.1 pins with FOLL_FORCE, which makes a private copy of a read-only page; later ones ask for write access.
   const bool write = flavour != Flavour::kMisc;
-  if (!task.CheckRange(pin.address, pin.size, write)) {
+  if (auto memory = task.PinPages(pin.address, pin.size, write)) {
+    pin.memory = std::move(*memory);
+  } else {
     // get_user_memory(): an error of the first page is passed on; a pin that got only a part is ENOMEM from 6.7 on.
     const bool part = pin.size > kPageSize && task.CheckRange(pin.address, kPageSize, write).has_value();
     if (flavour == Flavour::kDrm && part) return Err(ENOMEM);
@@ -169,6 +173,7 @@ Status HlCtx::Unmap(uint64_t va) {
   if (it == mappings_.end() || it->second.export_cnt != 0) return Err(EINVAL);
   const Mapping& mapping = it->second;
   device_.board().mmu().Unmap(mapping.block);
+  device_.board().engines().InvalidateMmuCache();
   (mapping.pack ? dram_ : mapping.huge ? *host_huge_ : host_).Put(mapping.block, mapping.size);
   if (mapping.pack) device_.UnmapMemory(*mapping.pack);
   mappings_.erase(it);
@@ -200,6 +205,7 @@ Result<uint64_t> HlCtx::MapCommandBuffer(const CoherentMemory::Piece& piece) {
 void HlCtx::UnmapCommandBuffer(uint64_t va, uint64_t size) {
   const std::lock_guard lock(pool_mutex_);
   device_.board().mmu().Unmap(va);
+  device_.board().engines().InvalidateMmuCache();
   cb_va_.Give(va, size);
 }
 

@@ -25,7 +25,7 @@ namespace causeway::habanalabs {
 
 // Host memory mapped for the device: struct hl_userptr. The pin is the program's memory and the address.
 struct HostPin {
-  std::shared_ptr<kernel::UserMemory> memory;
+  std::shared_ptr<kernel::PinnedMemory> memory;
   uint64_t address = 0;  // page aligned
   uint64_t size = 0;     // whole pages
 };
