@@ -474,7 +474,8 @@ bool Engines::NothingToDo() const {
 void Engines::Turn(std::unique_lock<std::mutex>& lock, uint32_t quantum) {
   DrainStores(kStoreBatch);
   if (!here_) (void)RunCommits(lock);
-  if (!ready_.empty()) {
+  // No packets while a sync manager has more to store than it gets done: a program could fill this process with them.
+  if (!ready_.empty() && std::ranges::none_of(sync_managers_, &SyncManager::IsBehind)) {
     const uint32_t id = ready_.front();
     ready_.pop_front();
     is_ready_[id] = false;

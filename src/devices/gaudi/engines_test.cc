@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -47,6 +49,7 @@ class FakePages : public HostRegion {
  public:
   explicit FakePages(size_t size) : bytes(size) {}
   bool Read(uint64_t offset, std::span<std::byte> to) override {
+    if (on_read) on_read();
     std::memcpy(to.data(), bytes.data() + offset, to.size());
     return !gone;
   }
@@ -56,6 +59,7 @@ class FakePages : public HostRegion {
   }
   std::vector<std::byte> bytes;
   bool gone = false;
+  std::function<void()> on_read;
 };
 
 class Device : public EngineClient {
@@ -545,6 +549,61 @@ TEST(Engines, ShortWorkIsDoneByTheDoorbellsThread) {
     wrong.Word(0).Word(0x1fu << 24);
     d.Submit(dma, 3, wrong);
     EXPECT_EQ(d.WaitEvent().kind, EngineEvent::Kind::kUndefinedOpcode);
+  }
+}
+
+// What Gaudi's transposing and strided LIN_DMAs move is in registers, whatever size the packet says.
+TEST(Engines, TransfersByRegistersAreNotShort) {
+  constexpr uint32_t kLinDma = static_cast<uint32_t>(Opcode::kLinDma) << 24;
+  for (const auto& [asic, ctl, is_short] : {std::tuple(Asic::kGaudi, kGaudiDmaLinear, true),
+                                            {Asic::kGaudi, kGaudiDmaMemset, true},
+                                            {Asic::kGaudi, 0u, false},
+                                            {Asic::kGaudi, kGaudiDmaTranspose, false},
+                                            {Asic::kGaudi, kGaudiDmaLinear | kGaudiDmaTranspose, false},
+                                            {Asic::kGaudi, kGaudiDmaMemset | kGaudiDmaTranspose, false},
+                                            {Asic::kGaudi2, 0u, true}}) {
+    EXPECT_EQ(IsShortPacket(asic, 64, kLinDma | ctl), is_short) << ctl;
+    EXPECT_FALSE(IsShortPacket(asic, 1 << 20, kLinDma | ctl)) << ctl;
+  }
+}
+
+// A reset in the middle of a transfer that a store to COMMIT began ends the transfer; the command processor that made
+// the store is the next user's, and works.
+TEST(Engines, AResetDuringACommitStopsNoStream) {
+  for (const Asic asic : kBoth) {
+    Device d(asic);
+    const uint32_t dma = d.Qman(EngineKind::kDma), base = d.engines().qman_specs()[dma].base;
+    const DmaRegisters& r = DmaRegistersOf(asic);
+    const uint64_t va = asic == Asic::kGaudi ? 0x0001000000400000 : 0xFFF0000200000000;
+    const auto pages = std::make_shared<FakePages>(0x2000);
+    bool was_reset = false;  // d.mutex
+    pages->on_read = [&] {
+      d.engines().Reset();
+      const std::lock_guard lock(d.mutex);
+      was_reset = true;
+      d.wake.notify_all();
+    };
+    d.board->mmu().MapHost(va, 0x2000, pages, 0);
+    const RegisterWrite writes[] = {{base + d.r.core + r.src_base_lo, static_cast<uint32_t>(va)},
+                                    {base + d.r.core + r.src_base_hi, static_cast<uint32_t>(va >> 32)},
+                                    {base + d.r.core + r.dst_base_lo, static_cast<uint32_t>(d.user_dram)},
+                                    {base + d.r.core + r.dst_base_hi, static_cast<uint32_t>(d.user_dram >> 32)},
+                                    {base + d.r.core + r.dst_tsize0, 0x2000}};
+    d.engines().WriteRegisters(writes);
+    Commands c;
+    c.Packet(Opcode::kWreg32, asic == Asic::kGaudi ? kGaudiDmaLinear : kGaudi2DmaLinear,
+             (d.r.window + d.r.core + r.commit) << 8);
+    d.Submit(dma, 1, c);
+    std::unique_lock lock(d.mutex);
+    const auto soon = std::chrono::seconds(20);
+    ASSERT_TRUE(d.wake.wait_for(lock, soon, [&] { return was_reset; }));
+    lock.unlock();
+    d.engines().WriteRegister(base + d.r.pq_ci + 4, 1);  // the ring begins where it stands
+    Commands next;
+    d.Submit(dma, 1, d.Interrupt(next));
+    lock.lock();
+    EXPECT_TRUE(d.wake.wait_for(lock, soon, [&] { return !d.interrupts.empty(); }));
+    EXPECT_TRUE(d.events.empty());
   }
 }
 

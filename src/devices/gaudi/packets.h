@@ -106,8 +106,10 @@ constexpr bool IsShortPacket(Asic asic, uint32_t word0, uint32_t ctl) {
     case Opcode::kArbPoint:
     case Opcode::kWait: return true;
     case Opcode::kLinDma: {
-      const bool linear = asic == Asic::kGaudi2 || (ctl & (kGaudiDmaLinear | kGaudiDmaMemset)) != 0;
-      return linear && word0 < kShortTransfer;
+      // Gaudi's others take their size and their dimensions from registers.
+      const bool by_registers =
+          asic == Asic::kGaudi && ((ctl & (kGaudiDmaLinear | kGaudiDmaMemset)) == 0 || (ctl & kGaudiDmaTranspose) != 0);
+      return !by_registers && word0 < kShortTransfer;
     }
     default: return false;
   }

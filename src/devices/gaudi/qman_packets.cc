@@ -33,7 +33,8 @@ Qman::Next Qman::Execute(uint32_t number, uint32_t size, std::unique_lock<std::m
   if (!Predicated(Word(packet, 1), cp.predicates)) return Next::kGo;
   const uint64_t epoch = engines_.epoch();
   const Next next = ExecuteBytes(number, packet, size, lock);
-  if (epoch != engines_.epoch()) return Next::kStop;  // reset meanwhile: nothing of this CP is left
+  if (epoch != engines_.epoch()) return Next::kStop;  // reset meanwhile: nothing of this CP is left, nor is it stopped
+  if (next == Next::kStop) return Stop(number);
   // A CP_DMA that found no room is executed again.
   if (next == Next::kWait && cp.state == State::kLowerQueue) cp.ahead_at -= size;
   return next;
@@ -56,14 +57,14 @@ Qman::Next Qman::ExecuteBytes(uint32_t number, const std::byte* packet, uint32_t
     case Opcode::kWreg32: {
       const bool scalar = asic_ == Asic::kGaudi2 && (ctl & kWregFromScalar) != 0;
       engines_.StoreRegister(window + RegOffsetOf(ctl), scalar ? cp.scalars[word0 & 3] : word0, Origin::kProgram);
-      return engines_.RunCommits(lock) ? Next::kGo : Stop(number);
+      return engines_.RunCommits(lock) ? Next::kGo : Next::kStop;
     }
     case Opcode::kWregBulk: {
       // `packet` may be read ahead's memory, which nothing below changes.
       for (uint32_t at = 8; at + 4 <= size; at += 4) {
         engines_.StoreRegister(window + RegOffsetOf(ctl) + (at - 8), Word(packet, at / 4), Origin::kProgram);
       }
-      return engines_.RunCommits(lock) ? Next::kGo : Stop(number);
+      return engines_.RunCommits(lock) ? Next::kGo : Next::kStop;
     }
     case Opcode::kFence:
       cp.fence_id = FenceIdOf(word0);
@@ -94,7 +95,7 @@ Qman::Next Qman::ExecuteBytes(uint32_t number, const std::byte* packet, uint32_t
       const uint32_t enable = is_long ? word0 & 3 : 3;
       if ((enable & 1) != 0) engines_.StoreRegister(target, static_cast<uint32_t>(value), Origin::kProgram);
       if ((enable & 2) != 0) engines_.StoreRegister(target + 4, static_cast<uint32_t>(value >> 32), Origin::kProgram);
-      return engines_.RunCommits(lock) ? Next::kGo : Stop(number);
+      return engines_.RunCommits(lock) ? Next::kGo : Next::kStop;
     }
     case Opcode::kStop: return Stop(number);
     // No ARC is modelled that a stream could feed, and REPEAT is described by no source: both do nothing.
@@ -125,7 +126,7 @@ Qman::Next Qman::LinDma(uint32_t number, const std::byte* packet, std::unique_lo
     const bool transpose = (ctl & kGaudiDmaTranspose) != 0;
     if (((ctl & kGaudiDmaLinear) == 0 && !fill) || transpose) {
       engines_.SetDmaBases(index_, source, target, size);
-      return RunDescriptor(lock, ctl) ? Next::kGo : Stop(number);
+      return RunDescriptor(lock, ctl) ? Next::kGo : Next::kStop;
     }
   } else {
     fill = (ctl & kGaudi2DmaMemset) != 0;

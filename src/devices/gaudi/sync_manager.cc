@@ -204,7 +204,7 @@ void SyncManager::Fire(uint32_t index) {
   const uint32_t writes = asic_ == Asic::kGaudi2 ? ConfigWritesOf(monitor.config) : 1;
   for (uint32_t n = 0; n < writes && index + n < monitors_.size(); ++n) {
     const Monitor& payload = monitors_[index + n];
-    stores_.push_back({.address = uint64_t{payload.address_hi} << 32 | payload.address_lo, .value = payload.data});
+    Push({.address = uint64_t{payload.address_hi} << 32 | payload.address_lo, .value = payload.data});
   }
 }
 
@@ -216,20 +216,19 @@ void SyncManager::Complete(uint32_t number, uint32_t data, bool message) {
   const bool driver = number < driver_cqs_;
   if ((cq.inc_mode & 1) != 0) {
     cq.counter += data;
-    stores_.push_back(
-        {.address = cq.base, .value = cq.counter, .bytes = 8, .completion_queue = true, .driver_queue = driver});
+    Push({.address = cq.base, .value = cq.counter, .bytes = 8, .completion_queue = true, .driver_queue = driver});
   } else {
     const uint64_t ring = cq.size_log2 < 32 ? uint64_t{1} << cq.size_log2 : uint64_t{1} << 32;
     const uint64_t entries = std::max<uint64_t>(ring / 4, 1);
-    stores_.push_back({.address = cq.base + cq.pi % entries * 4,
-                       .value = data,
-                       .bytes = 4,
-                       .completion_queue = true,
-                       .driver_queue = driver});
+    Push({.address = cq.base + cq.pi % entries * 4,
+          .value = data,
+          .bytes = 4,
+          .completion_queue = true,
+          .driver_queue = driver});
     ++cq.pi;
     PublishGlobal(kSmCqPi + number * 4);
   }
-  if (message) stores_.push_back({.address = cq.lbw_address, .value = cq.lbw_data});
+  if (message) Push({.address = cq.lbw_address, .value = cq.lbw_data});
 }
 
 void SyncManager::WriteGlobal(uint32_t offset, uint32_t value) {

@@ -41,6 +41,10 @@ class SyncManager {
   // The oldest store not done yet. False: none.
   bool TakeStore(SmStore* store);
   bool HasStores() const { return !stores_.empty(); }
+  // Stores wait: whoever makes more of them is to be held up until these are done.
+  bool IsBehind() const { return stores_.size() >= kManyStores; }
+  // What monitors that arm each other make of themselves, without end and each more than one, is lost beyond this.
+  static constexpr size_t kMaxStores = 65536;
 
   // Everything to its value after reset; `from_sob`, `from_monitor`, `from_cq`: only from these up.
   void Reset(uint32_t from_sob, uint32_t from_monitor, uint32_t from_cq);
@@ -67,6 +71,9 @@ class SyncManager {
   bool Satisfied(uint32_t index) const;
   void Fire(uint32_t index);
   void Complete(uint32_t cq, uint32_t data, bool message);
+  void Push(const SmStore& store) {
+    if (stores_.size() < kMaxStores) stores_.push_back(store);
+  }
   uint32_t GroupOf(const Monitor& monitor) const;
   bool IsExtension(uint32_t index) const;
   void Disarm(uint32_t index);
@@ -77,6 +84,8 @@ class SyncManager {
     if (global_ != nullptr) __atomic_store_n(global_ + offset / 4, ReadGlobal(offset), __ATOMIC_RELEASE);
   }
   void PublishAll();
+
+  static constexpr size_t kManyStores = 4096;
 
   const Asic asic_;
   const SyncManagerRegisters& registers_;

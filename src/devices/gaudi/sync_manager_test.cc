@@ -72,6 +72,23 @@ TEST(SyncManager, MonitorFiresOnce) {
   }
 }
 
+// A monitor whose four payloads arm it again, each: four times the stores at every step, which no program may fill the
+// machine's memory with.
+TEST(SyncManager, MonitorsThatMultiplyAreBounded) {
+  Fixture f(Asic::kGaudi2);
+  const uint32_t arm = ArmValue(0, 0, false);
+  for (uint32_t mon = 0; mon < 4; ++mon) f.Monitor(mon, f.r.arm, arm, 3u << 5);  // CONFIG: four writes
+  f.Arm(0, arm);
+  EXPECT_FALSE(f.sm.IsBehind());
+  SmStore store;
+  for (int n = 0; n < 100000 && f.sm.TakeStore(&store); ++n) {
+    ASSERT_EQ(store.address, f.r.arm);
+    f.sm.Write(static_cast<uint32_t>(store.address), static_cast<uint32_t>(store.value));
+  }
+  EXPECT_TRUE(f.sm.IsBehind());
+  EXPECT_EQ(f.Stores().size(), SyncManager::kMaxStores);
+}
+
 TEST(SyncManager, AllWatchedObjectsOfAGroupMustSatisfy) {
   Fixture f(Asic::kGaudi2);
   f.Monitor(0, 0x1000, 1);
