@@ -51,6 +51,8 @@ class Submission(harness.TestCase):
 
 def add_cases():
     listed = harness.execute([harness.program("cs_ways"), "--list"])
+    if listed.status != 0:
+        raise AssertionError(str(listed))
     for name in listed.out.split():
         setattr(Submission, "test_" + name, lambda self, name=name: self.run_case(name))
 
