@@ -24,12 +24,13 @@ void AfterForkInParent() {
   HostAfterForkInParent();
 }
 
+// The locks are let go in the opposite order of BeforeFork(), as each gives back the signal mask that it found.
 void AfterForkInChild() {
-  HostAfterForkInChild();
   ResetInChild();
   ResetMappingsInChild();
   ResetDirsInChild();
   ResetStoreTrapsInChild();
+  HostAfterForkInChild();
 }
 
 }  // namespace

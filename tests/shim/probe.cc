@@ -526,11 +526,26 @@ void Netlink() {
   EXPECT(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0) >= 0);
 }
 
+// fork(2): the child has its parent's signal mask, which here is one signal.
+bool HasMaskOf(int signal) {
+  sigset_t mask;
+  sigprocmask(SIG_SETMASK, nullptr, &mask);
+  for (int i = 1; i < NSIG; ++i) {
+    if (sigismember(&mask, i) != (i == signal ? 1 : 0)) return false;
+  }
+  return true;
+}
+
 void Forks() {
   const int fd = OpenDevice();
   EXPECT(Works(fd));
+  sigset_t mask, before;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGUSR2);
+  sigprocmask(SIG_SETMASK, &mask, &before);
   for (int round = 0; round < 3; ++round) {
     const pid_t child = fork();
+    EXPECT(HasMaskOf(SIGUSR2));
     if (child == 0) {
       const int mine = OpenDevice();
       EXPECT(Works(fd) && Works(mine));
@@ -542,6 +557,7 @@ void Forks() {
     waitpid(child, &status, 0);
     EXPECT(status == 0);
   }
+  sigprocmask(SIG_SETMASK, &before, nullptr);
   // The vfork child's closes are its own.
   const pid_t child = vfork();
   if (child == 0) {
