@@ -118,6 +118,18 @@ sighandler_t Signal(int signal, sighandler_t handler) {
   return old.sa_handler;
 }
 
+sighandler_t SysvSignal(int signal, sighandler_t handler) {
+  if (handler == SIG_ERR) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
+  constexpr int kInterrupt = 0x20000000;  // SA_INTERRUPT, which the kernel does not know
+  struct sigaction action = {}, old = {};
+  action.sa_handler = handler;
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_NODEFER | kInterrupt;
+  return Sigaction(signal, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
 void ResetStoreTrapsInChild() { action_lock.Reset(); }
 
 }  // namespace causeway::shim

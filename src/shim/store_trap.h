@@ -14,10 +14,11 @@ namespace causeway::shim {
 // Before the first such mapping is given to the program. Idempotent.
 void StartStoreTraps();
 
-// sigaction() and signal() of the program. Signals other than SIGSEGV, and SIGSEGV before StartStoreTraps(), are
-// libc's.
+// sigaction() and signal() of the program, and what signal() is in programs that ask for ISO C or XSI alone. Signals
+// other than SIGSEGV, and SIGSEGV before StartStoreTraps(), are libc's.
 int Sigaction(int signal, const struct sigaction* action, struct sigaction* old);
 sighandler_t Signal(int signal, sighandler_t handler);
+sighandler_t SysvSignal(int signal, sighandler_t handler);
 
 void ResetStoreTrapsInChild();
 

@@ -23,6 +23,8 @@
 
 #include "causeway/accelerator.h"
 
+extern "C" sighandler_t __sysv_signal(int signal, sighandler_t handler) noexcept;
+
 namespace {
 
 using causeway::Accelerator;
@@ -253,6 +255,11 @@ void Surroundings(Accelerator& accelerator, const Block& sobs) {
   CHECK(signal(SIGSEGV, SIG_DFL) == Escape && signal(SIGSEGV, Escape) == SIG_DFL);
   sobs.at(12) = 2;
   CHECK(sobs.at(12) == 2 && Faults(nowhere));
+  // signal() of programs in strict ISO C: once only.
+  CHECK(__sysv_signal(SIGSEGV, Escape) == Escape);
+  sobs.at(12) = 3;
+  CHECK(sobs.at(12) == 3 && Faults(nowhere));
+  CHECK(signal(SIGSEGV, Escape) == SIG_DFL);
   // A signal that is sent, and not raised by a fault, can be ignored.
   CHECK(signal(SIGSEGV, SIG_IGN) == Escape && kill(getpid(), SIGSEGV) == 0 && raise(SIGSEGV) == 0);
   CHECK(signal(SIGSEGV, Escape) == SIG_IGN);
