@@ -20,7 +20,7 @@
 namespace causeway::ipc {
 
 constexpr uint64_t kArenaMagic = 0x3176617765737561;  // "ausewav1"
-constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kProtocolVersion = 2;
 constexpr uint32_t kMaxThreads = 4096;  // program threads connected at once
 constexpr uint32_t kMaxClaims = 64;
 constexpr uint32_t kMaxNodes = 2048;
@@ -69,9 +69,21 @@ struct Message {
   uint32_t op;
   uint32_t file_kind;
   uint64_t file;
-  uint64_t arg[6];
+  uint64_t arg[4];
   int64_t result;
   uint64_t value[4];
+  // Memory of the program that crosses with a call and its kDone (channel.h).
+  uint64_t input_address;
+  uint32_t input_bytes, output_bytes;
+  uint64_t stack_low, stack_high;
+};
+
+// Bytes that cross with a call, and with its answer. Longer ones are copied from process to process.
+constexpr uint32_t kCallBytes = 512;
+// One store to the program's memory in ThreadSlot::output; the bytes follow it, padded to a multiple of its size.
+struct OutputRecord {
+  uint64_t address;
+  uint64_t bytes;
 };
 
 struct alignas(64) ThreadSlot {
@@ -93,6 +105,8 @@ struct alignas(64) ThreadSlot {
   alignas(64) std::atomic<uint32_t> turn;
   std::atomic<uint32_t> program_sleeps, machine_sleeps;
   Message message;
+  alignas(64) std::byte input[kCallBytes];
+  std::byte output[kCallBytes];
 };
 
 inline bool MachineAlive(const ArenaHeader& header) {

@@ -7,6 +7,14 @@
 //                                                    program (kInstallFd, kSendFd), which the program answers by
 //                                                    turn = kMachine, until kDone comes
 //
+// Memory of the program: the server thread copies it by itself, from process to process, which is a system call each.
+// What lies on the calling thread's stack can cross with the message instead:
+//
+//   input   a call's argument: slot.input has `input_bytes` bytes of the program's memory from `input_address` on, as
+//           they were when the call was made
+//   output  what the call stores to [stack_low, stack_high): slot.output of the kDone has `output_bytes` bytes of
+//           records (OutputRecord), which the program's thread carries out in their order
+//
 // Descriptors cross on the process's control socket (AF_UNIX, SOCK_SEQPACKET, <machine dir>/machine.sock), on which
 // only the program asks and only the machine's main loop answers, so that a process-wide mutex in the shim is all the
 // order it needs. First exchange on a control socket: Hello -> Welcome (+ arena memfd). One control socket per process;

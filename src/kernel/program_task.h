@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Task of a real program thread: memory by process_vm_*, descriptors over the channel and the control socket.
-// Runs on: the thread's server thread, during one call.
+// Task of a real program thread: memory with the message or by process_vm_*, descriptors over the channel and the
+// control socket. Runs on: the thread's server thread, during one call.
 #pragma once
 
+#include "kernel/call_memory.h"
 #include "kernel/file_table.h"
 #include "kernel/process.h"
 #include "kernel/program.h"
@@ -13,7 +14,10 @@ namespace causeway::kernel {
 class ProgramTask : public Task {
  public:
   // Both outlive the task.
-  ProgramTask(ProgramThread& thread, FileTable& files) : thread_(thread), files_(files), memory_(thread.program->pid) {}
+  ProgramTask(ProgramThread& thread, FileTable& files, const ipc::Message& call)
+      : thread_(thread),
+        files_(files),
+        memory_(thread.program->pid, call, thread.channel.input(), thread.channel.output()) {}
 
   pid_t pid() const override { return thread_.program->pid; }
   pid_t tid() const override { return thread_.tid; }
@@ -48,6 +52,9 @@ class ProgramTask : public Task {
   // Gives the program a descriptor that is no file of ours. `is_private`: kept out of the program's numbers.
   Result<int> InstallHostFd(UniqueFd descriptor, uint32_t flags, bool is_private);
 
+  // What the answer carries of the call's stores: Message::output_bytes.
+  uint32_t output_bytes() const { return memory_.output_bytes(); }
+
   Program& program() { return *thread_.program; }
   HostMemoryKeeper* keeper() { return thread_.program->keeper; }  // null: nothing is shared
   // A descriptor was made and not kept: its file's release is due when the call has ended.
@@ -58,7 +65,7 @@ class ProgramTask : public Task {
 
   ProgramThread& thread_;
   FileTable& files_;
-  ProcessMemory memory_;
+  CallMemory memory_;
   bool install_failed_ = false;
   uint64_t hint_ = 0;
 };

@@ -388,8 +388,10 @@ void Server::Serve(ProgramThread& thread) {
       thread.channel.Done(answer);
       return;
     }
-    ProgramTask task(thread, files_);
-    thread.channel.Done(syscalls_.Handle(task, call));
+    ProgramTask task(thread, files_, call);
+    ipc::Message answer = syscalls_.Handle(task, call);
+    answer.output_bytes = task.output_bytes();
+    thread.channel.Done(answer);
   }
   // Closed. A call that came too late gets an answer all the same, if there is still somebody to read it.
   ipc::Message answer = {};

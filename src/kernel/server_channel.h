@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/result.h"
@@ -30,6 +31,9 @@ class ServerChannel {
 
   // Ends all waiting, now and later: the program is dead, or the machine stops. Any thread.
   void Close();
+  // What crosses with the message. The program may write to both at any time.
+  const std::byte* input() const { return slot_.input; }
+  std::byte* output() { return slot_.output; }
   bool closed() const { return slot_.state.load() == ipc::ThreadSlot::kDead; }
 
  private:

@@ -11,6 +11,8 @@
 #include "shim/memcheck.h"
 #include "shim/path.h"
 #include "shim/process.h"
+#include "shim/stack.h"
+#include "uapi/rdma_ioctl.h"
 
 namespace causeway::shim {
 namespace {
@@ -40,19 +42,40 @@ long AwaitSignal() {
   return -EINTR;
 }
 
+// A call's argument of `bytes` bytes, if it lies on this thread's stack above `frame`.
+CallData ArgumentOnStack(const void* frame, const void* argument, size_t bytes) {
+  CallData data = {.input_address = reinterpret_cast<uintptr_t>(argument), .input_bytes = bytes, .stack = {}};
+  if (bytes != 0) data.stack = StackOf(frame, data.input_address, bytes);
+  return data;
+}
+
+// Bytes that the driver copies from the argument: what the request says. RDMA's request says the header, and the header
+// how many attributes follow it.
+CallData IoctlArgument(const void* frame, uint32_t request, const void* argument) {
+  CallData data = ArgumentOnStack(frame, argument, _IOC_SIZE(request));
+  if (request == uapi::kRdmaVerbsIoctl && data.stack.high != 0) {
+    uapi::ib_uverbs_ioctl_hdr header;
+    CopyRaw(&header, argument, sizeof(header));
+    if (header.length > sizeof(header)) data = ArgumentOnStack(frame, argument, header.length);
+  }
+  return data;
+}
+
 constexpr uint64_t kFilePosition = ~uint64_t{0};
 
 int64_t ReadFile(int fd, void* buffer, size_t size, uint64_t offset) {
   const bool is_event = KindOf(fd) == kFdEvent;
   const bool nonblocking = IsNonblocking(fd);
   bool wait_first = is_event && offset == kFilePosition;
+  CallData room = ArgumentOnStack(__builtin_frame_address(0), buffer, size);
+  room.input_bytes = 0;
   for (;;) {
     if (wait_first) {
       if (const long error = AwaitReadable(fd, !nonblocking); error != 0) return error;
     }
     ipc::Message reply;
-    const int64_t result =
-        FileCall(fd, ipc::Op::kRead, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply);
+    const int64_t result = FileCall(
+        fd, ipc::Op::kRead, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply, room);
     if (reply.value[0] == 1 && result != -ENODEV) TakeReadinessByte(fd);
     if (result > 0) MarkDefined(buffer, static_cast<size_t>(result));
     if (result != -EAGAIN || nonblocking) return result;
@@ -67,11 +90,12 @@ int64_t WriteFile(int fd, const void* buffer, size_t size, uint64_t offset) {
     if (rung != kNotADoorbell) return rung;
     ShareForWrite(buffer, size);
   }
+  const CallData argument = ArgumentOnStack(__builtin_frame_address(0), buffer, size);
   const bool takes_events = KindOf(fd) == kFdRdmaCm;
   for (bool waited = false;; waited = true) {
     ipc::Message reply;
-    const int64_t result =
-        FileCall(fd, ipc::Op::kWrite, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply);
+    const int64_t result = FileCall(
+        fd, ipc::Op::kWrite, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply, argument);
     if (uverbs && result > 0) LearnDoorbell(fd, buffer, size, reply.value[0]);
     if (!takes_events || (result != -EAGAIN && !(waited && result == -EBADF))) return result;
     // GET_EVENT of rdma_cm (ucma_get_event()): it waits in the write. Who waits there holds the file (fdget()) and does
@@ -189,8 +213,9 @@ int Ioctl(int fd, unsigned long request, void* argument) {
   }
   if (KindOf(fd) == kFdUverbs) ShareForIoctl(request, argument);
   if (KindOf(fd) == kFdDevice) ShareForMap(request, argument);
-  const int64_t result = FileCall(fd, ipc::Op::kIoctl,
-                                  {.a0 = static_cast<uint32_t>(request), .a1 = reinterpret_cast<uintptr_t>(argument)});
+  const int64_t result =
+      FileCall(fd, ipc::Op::kIoctl, {.a0 = static_cast<uint32_t>(request), .a1 = reinterpret_cast<uintptr_t>(argument)},
+               nullptr, IoctlArgument(__builtin_frame_address(0), static_cast<uint32_t>(request), argument));
   if (result >= 0 && (_IOC_DIR(request) & _IOC_READ) != 0) MarkDefined(argument, _IOC_SIZE(request));
   return static_cast<int>(Ret(result));
 }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/checked.h"
 #include "ipc/memory_window.h"
 #include "shim/fd_table.h"
 #include "shim/mapping.h"
@@ -393,13 +394,31 @@ bool AwaitTurn(ipc::ThreadSlot* slot) {
   }
 }
 
+// Carries out what a call stored to the stack it named.
+void TakeOutput(const ipc::ThreadSlot* slot, StackRange stack) {
+  const uint32_t bytes = slot->message.output_bytes;
+  ipc::OutputRecord record;
+  for (uint64_t at = 0; at + sizeof(record) <= bytes && bytes <= ipc::kCallBytes;) {
+    CopyRaw(&record, slot->output + at, sizeof(record));
+    at += sizeof(record);
+    if (record.bytes > bytes - at || !stack.Holds(record.address, record.bytes)) return;
+    CopyRaw(reinterpret_cast<void*>(record.address), slot->output + at, record.bytes);
+    at += AlignUp(record.bytes, sizeof(record));
+  }
+}
+
 int64_t TransactOn(uint32_t index, ipc::Message* message) {
   ipc::ThreadSlot* slot = SlotAt(index);
+  const StackRange stack = {message->stack_low, message->stack_high};
+  if (message->input_bytes != 0) {
+    CopyRaw(slot->input, reinterpret_cast<const void*>(message->input_address), message->input_bytes);
+  }
   slot->message = *message;
   do {
     if (!GiveTurn(slot) || !AwaitTurn(slot)) return -ENODEV;
     if (slot->message.op == static_cast<uint32_t>(ipc::Op::kDone)) {
       *message = slot->message;
+      TakeOutput(slot, stack);
       return message->result;
     }
     AnswerMachine(index, slot);
@@ -473,8 +492,14 @@ int64_t PlainCall(ipc::Op op, uint64_t file, CallArgs args, ipc::Message* reply)
   return result;
 }
 
-int64_t FileCall(int fd, ipc::Op op, CallArgs args, ipc::Message* reply) {
+int64_t FileCall(int fd, ipc::Op op, CallArgs args, ipc::Message* reply, const CallData& data) {
   ipc::Message message = {};
+  if (data.input_bytes <= ipc::kCallBytes && data.stack.Holds(data.input_address, data.input_bytes)) {
+    message.input_address = data.input_address;
+    message.input_bytes = static_cast<uint32_t>(data.input_bytes);
+  }
+  message.stack_low = data.stack.low;
+  message.stack_high = data.stack.high;
   message.op = static_cast<uint32_t>(op);
   message.file = FileOf(fd);
   message.file_kind = KindOf(fd);

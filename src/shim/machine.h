@@ -13,6 +13,7 @@
 #include "devices/roce_nic/engine.h"
 #include "ipc/arena.h"
 #include "ipc/channel.h"
+#include "shim/stack.h"
 
 namespace causeway::shim {
 
@@ -48,8 +49,14 @@ int64_t Transact(ipc::Message* message);
 struct CallArgs {
   uint64_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
 };
+// Memory of the program that crosses with a call instead of being copied by the machine.
+struct CallData {
+  uint64_t input_address = 0;
+  size_t input_bytes = 0;  // none where they are more than ipc::kCallBytes, or not on `stack`
+  StackRange stack;        // what the call stores there comes with the answer
+};
 // A call on the virtual file behind `fd`. `reply` may be nullptr.
-int64_t FileCall(int fd, ipc::Op op, CallArgs args, ipc::Message* reply = nullptr);
+int64_t FileCall(int fd, ipc::Op op, CallArgs args, ipc::Message* reply = nullptr, const CallData& data = {});
 // A call on a file that has no descriptor here any more, or on no file (0).
 int64_t PlainCall(ipc::Op op, uint64_t file, CallArgs args, ipc::Message* reply = nullptr);
 

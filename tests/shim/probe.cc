@@ -8,6 +8,7 @@
 #include <glob.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -680,6 +682,125 @@ void Doorbell() {
   EXPECT(status == 0 && ioctl(fd, kRungDoorbells, 0) == 11);
 }
 
+template <unsigned kBytes>
+bool Raises(int fd, Sized<kBytes>* argument) {
+  memset(argument, 7, sizeof(*argument));
+  if (ioctl(fd, SizedRequest(kBytes), argument) != 0) return false;
+  for (const unsigned char byte : argument->bytes) {
+    if (byte != 8) return false;
+  }
+  return true;
+}
+
+template <unsigned kBytes>
+void RaisesEverywhere(int fd) {
+  Sized<kBytes> local;
+  EXPECT(Raises(fd, &local));
+  static Sized<kBytes> global;
+  EXPECT(Raises(fd, &global));
+  const std::unique_ptr<Sized<kBytes>> heap(new Sized<kBytes>);
+  EXPECT(Raises(fd, heap.get()));
+  // At the end of what is mapped.
+  char* const pages =
+      static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  mprotect(pages + 4096, 4096, PROT_NONE);
+  EXPECT(Raises(fd, reinterpret_cast<Sized<kBytes>*>(pages + 4096 - kBytes)));
+  EXPECT_ERRNO(ioctl(fd, SizedRequest(kBytes), pages + 4096 - kBytes + 1), EFAULT);
+  munmap(pages, 8192);
+}
+
+// write() of a header, which says where the answer goes, and what is copied there.
+ssize_t CopyTo(int fd, void* answer, unsigned char byte, size_t size) {
+  unsigned char command[1024];
+  memcpy(command, &answer, sizeof(answer));
+  memset(command + sizeof(answer), byte, size);
+  return write(fd, command, sizeof(answer) + size);
+}
+
+// Arguments of calls, wherever they lie: what lies on the stack crosses with the call, everything else is copied.
+// Memory that is not there is EFAULT (copy_from_user(), copy_to_user()), and no fault of this process.
+void Arguments() {
+  const int fd = OpenDevice();
+  RaisesEverywhere<1>(fd);
+  RaisesEverywhere<24>(fd);
+  RaisesEverywhere<512>(fd);
+  RaisesEverywhere<513>(fd);
+  RaisesEverywhere<4000>(fd);
+  EXPECT_ERRNO(ioctl(fd, SizedRequest(24), nullptr), EFAULT);
+  EXPECT_ERRNO(ioctl(fd, SizedRequest(24), -8l), EFAULT);
+  // Readable, and not to be written: what is read is read, the answer fails.
+  static const Sized<24> constant = {{1}};
+  EXPECT_ERRNO(ioctl(fd, SizedRequest(24), &constant), EFAULT);
+
+  // An answer elsewhere on the stack, or not; what the call wrote is what it reads.
+  unsigned long local = 0;
+  static unsigned long global = 0;
+  Chain chain = {5, reinterpret_cast<unsigned long>(&local), 0};
+  EXPECT(ioctl(fd, kChain, &chain) == 0 && local == 5 && chain.back == 5 && chain.value == 5);
+  chain = {6, reinterpret_cast<unsigned long>(&global), 0};
+  EXPECT(ioctl(fd, kChain, &chain) == 0 && global == 6 && chain.back == 6);
+  chain = {7, reinterpret_cast<unsigned long>(&chain.value), 0};
+  EXPECT(ioctl(fd, kChain, &chain) == 0 && chain.value == 7 && chain.back == 7);
+  chain = {8, 16, 0};
+  EXPECT_ERRNO(ioctl(fd, kChain, &chain), EFAULT);
+  chain = {8, reinterpret_cast<unsigned long>(&constant), 0};
+  EXPECT_ERRNO(ioctl(fd, kChain, &chain), EFAULT);
+
+  unsigned char answer[600];
+  for (const size_t size : {0, 1, 40, 480, 504, 505, 600}) {
+    memset(answer, 1, sizeof(answer));
+    EXPECT(CopyTo(fd, answer, 9, size) == static_cast<ssize_t>(size + 8));
+    EXPECT(size == 0 || (answer[0] == 9 && answer[size - 1] == 9));
+    EXPECT(size == sizeof(answer) || answer[size] == 1);
+  }
+  EXPECT_ERRNO(static_cast<int>(CopyTo(fd, reinterpret_cast<void*>(16), 9, 8)), EFAULT);
+  const void* volatile nowhere = reinterpret_cast<const void*>(16);
+  EXPECT_ERRNO(static_cast<int>(write(fd, nowhere, 40)), EFAULT);
+
+  // Another thread changes the argument while the call looks at it.
+  volatile Watched watched = {1, 0, 0};
+  std::thread changer([&] {
+    while (watched.seen == 0) sched_yield();
+    watched.value = 2;
+  });
+  EXPECT(ioctl(fd, kWatch, &watched) == 0);
+  changer.join();
+  EXPECT(watched.after == 2);
+  // And while calls are made: whatever they read, it is all of one piece or of two.
+  std::atomic<bool> stop{false};
+  Sized<64> torn = {};
+  std::thread writer([&] {
+    for (unsigned char value = 0; !stop; ++value) memset(const_cast<unsigned char*>(torn.bytes), value, 64);
+  });
+  int good = 0;
+  for (int round = 0; round < 500; ++round) good += ioctl(fd, SizedRequest(64), &torn) == 0 ? 1 : 0;
+  stop = true;
+  writer.join();
+  EXPECT(good == 500);
+
+  // Deep frames and shallow ones, other stacks, a child.
+  for (int round = 0; round < 3; ++round) {
+    char deep[40000];
+    deep[0] = static_cast<char>(round);
+    EXPECT(Works(fd) && deep[0] == round);
+    Sized<24> shallow;
+    EXPECT(Raises(fd, &shallow));
+    std::thread([&] {
+      Sized<24> mine;
+      EXPECT(Raises(fd, &mine) && Raises(fd, &shallow));
+    }).join();
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    Sized<24> mine;
+    EXPECT(Raises(fd, &mine));
+    _exit(failures != 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT(status == 0);
+}
+
 // The machine is killed while this call waits.
 void Death() {
   const int fd = OpenDevice();
@@ -754,6 +875,8 @@ int main(int argc, char** argv) {
     Signals();
   else if (name == "doorbell")
     Doorbell();
+  else if (name == "arguments")
+    Arguments();
   else if (name == "death")
     Death();
   else if (name == "idle")

@@ -17,6 +17,23 @@ enum Request : unsigned {
   kSetQpState,     // arg: state of the queue pair (uverbs0)
   kRungDoorbells,  // -> times that the queue pair was rung by a program (uverbs0)
 };
+
+// arg: Sized<N>*, N bytes; every one is raised by one. The sizes: less than what crosses with a call, all of it, more.
+template <unsigned kBytes>
+struct Sized {
+  unsigned char bytes[kBytes];
+};
+constexpr unsigned SizedRequest(unsigned bytes) { return 3u << 30 | bytes << 16 | 'p' << 8 | 1; }  // _IOWR('p', 1, ...)
+// arg: Chain*. Copies `value` to *to, then from there to `back`.
+struct Chain {
+  unsigned long value, to, back;
+};
+constexpr unsigned kChain = 3u << 30 | sizeof(Chain) << 16 | 'p' << 8 | 2;
+// arg: Watched*. Reads `value`, says so by `seen` = 1, and reads it again until it is something else: `after`.
+struct Watched {
+  unsigned long value, seen, after;
+};
+constexpr unsigned kWatch = 3u << 30 | sizeof(Watched) << 16 | 'p' << 8 | 3;
 constexpr unsigned long kDmaBufBytes = 1ul << 20;
 
 }  // namespace causeway::test

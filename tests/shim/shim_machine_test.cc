@@ -125,10 +125,42 @@ class Device : public File {
         CW_TRY(const auto file, task.GetFile(static_cast<int>(arg)));
         return file ? 1 : 0;
       }
-      default: return Err(ENOTTY);
+      case kChain: {
+        CW_TRY(const auto chain, task.memory().Read<Chain>(arg));
+        CW_CHECK(task.memory().Write(chain.to, chain.value));
+        CW_TRY(const auto back, task.memory().Read<uint64_t>(chain.to));
+        CW_CHECK(task.memory().Write(arg + offsetof(Chain, back), back));
+        return 0;
+      }
+      case kWatch: {
+        CW_TRY(auto watched, task.memory().Read<Watched>(arg));
+        CW_CHECK(task.memory().Write(arg + offsetof(Watched, seen), uint64_t{1}));
+        for (const uint64_t before = watched.value; watched.value == before && !task.Killed();) {
+          CW_TRY(watched.value, task.memory().Read<uint64_t>(arg));
+        }
+        CW_CHECK(task.memory().Write(arg + offsetof(Watched, after), watched.value));
+        return 0;
+      }
+      default: break;
     }
+    const unsigned bytes = request >> 16 & 0x3fff;
+    if (request != SizedRequest(bytes)) return Err(ENOTTY);
+    std::vector<std::byte> copy(bytes);
+    CW_CHECK(task.memory().CopyFrom(copy, arg));
+    for (std::byte& byte : copy) byte = static_cast<std::byte>(static_cast<uint8_t>(byte) + 1);
+    CW_CHECK(task.memory().CopyTo(arg, copy));
+    return 0;
   }
-  Result<int64_t> Write(Task&, uint64_t, uint64_t len) override { return static_cast<int64_t>(len); }
+  // As uverbs and rdma_cm: a header, what follows it, and the answer where the header says. Fewer bytes than a header
+  // are taken as they are.
+  Result<int64_t> Write(Task& task, uint64_t buffer, uint64_t len) override {
+    if (len < sizeof(uint64_t)) return static_cast<int64_t>(len);
+    CW_TRY(const uint64_t answer, task.memory().Read<uint64_t>(buffer));
+    std::vector<std::byte> rest(len - sizeof(answer));
+    CW_CHECK(task.memory().CopyFrom(rest, buffer + sizeof(answer)));
+    CW_CHECK(task.memory().CopyTo(answer, rest));
+    return static_cast<int64_t>(len);
+  }
   Result<Mapping> Mmap(Task&, const MmapRequest& request) override {
     return Mapping{.memory = world_.memory, .offset = request.offset, .vma = 1};
   }
@@ -338,7 +370,7 @@ TEST_P(ShimMachine, AnOrdinaryProgramSeesTheMachine) {
 INSTANTIATE_TEST_SUITE_P(All, ShimMachine,
                          testing::Values("nodes", "attributes", "folders", "proc-links", "copies", "close-all",
                                          "rights", "events", "mappings", "netlink", "forks", "exec", "threads",
-                                         "signals", "doorbell", "idle"),
+                                         "signals", "doorbell", "arguments", "idle"),
                          [](const auto& param) {
                            std::string name = param.param;
                            std::erase(name, '-');
@@ -459,11 +491,12 @@ TEST(ShimPrograms, OtherRunTimesGetOnWithIt) {
     }
   }
   if (Has("/usr/bin/valgrind")) {
-    for (const char* name : {"nodes", "folders", "copies", "events"}) {
+    for (const char* name : {"nodes", "folders", "copies", "events", "arguments"}) {
       EXPECT_EQ(Output(machine.folder(), {"valgrind", "-q", "--error-exitcode=9", SHIM_PROBE, name}, &text), 0) << name;
     }
   }
-  for (const char* name : {"nodes", "attributes", "folders", "copies", "events", "threads", "forks", "exec"}) {
+  for (const char* name :
+       {"nodes", "attributes", "folders", "copies", "events", "threads", "forks", "exec", "arguments"}) {
     EXPECT_EQ(Output(machine.folder(), {SHIM_PROBE_ASAN, name}, &text), 0) << name;
   }
 }
