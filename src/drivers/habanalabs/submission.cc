@@ -310,22 +310,24 @@ void Submission::CompleteMultiLocked(const Cs& cs) {
 void Submission::ArmTdrLocked(const CsRef& cs) {
   if (cs->timeout_ns == 0) return;
   cs->tdr_active = true;
-  deadlines_.emplace(static_cast<uint64_t>(KtimeGetNs()) + cs->timeout_ns, cs);
+  const uint64_t deadline = static_cast<uint64_t>(KtimeGetNs()) + cs->timeout_ns;
+  deadlines_.emplace(deadline, cs);
   if (!timer_.joinable()) timer_ = std::thread([this] { Timer(); });
-  if (deadlines_.begin()->second == cs) timer_wake_.notify_one();
+  // Nearly all are done long before their time, and the timer still sleeps for an earlier one: it is left alone.
+  if (deadline < timer_until_) timer_wake_.notify_one();
 }
 
 void Submission::Timer() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    if (deadlines_.empty()) {
+    timer_until_ = deadlines_.empty() ? UINT64_MAX : deadlines_.begin()->first;
+    if (timer_until_ == UINT64_MAX) {
       timer_wake_.wait(lock);
       continue;
     }
-    const uint64_t deadline = deadlines_.begin()->first;
     const auto now = static_cast<uint64_t>(KtimeGetNs());
-    if (now < deadline) {
-      timer_wake_.wait_for(lock, std::chrono::nanoseconds(deadline - now));
+    if (now < timer_until_) {
+      timer_wake_.wait_for(lock, std::chrono::nanoseconds(timer_until_ - now));
       continue;
     }
     CsRef cs = deadlines_.begin()->second;

@@ -211,6 +211,7 @@ class Submission : public Execution, public gaudi::EngineClient {
   std::array<MultiWaiter, 2> multi_;          // MULTI_CS_MAX_USER_CTX
   std::multimap<uint64_t, CsRef> deadlines_;  // CLOCK_MONOTONIC ns; of submissions in mirror_
   bool stop_ = false;
+  uint64_t timer_until_ = UINT64_MAX;  // what the timer thread sleeps for; UINT64_MAX: to be woken
   std::condition_variable timer_wake_;
   std::thread timer_;
 };
