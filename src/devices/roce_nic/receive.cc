@@ -55,8 +55,8 @@ Answer Fail(const Engine& engine, QpContext& qp, Answer answer) {
 
 Answer FailReceive(const Engine& engine, const Actor& actor, QpContext& qp, const Receive& receive,
                    uapi::ib_wc_status status, Answer answer) {
-  (void)PostError(engine, actor, qp.recv_cq, qp.qpn, receive.wr_id, status);  // an overflow leads to ERR as well
   ConsumeReceive(engine, qp);
+  (void)PostError(engine, actor, qp.recv_cq, qp.qpn, receive.wr_id, status);  // an overflow leads to ERR as well
   return Fail(engine, qp, answer);
 }
 
@@ -99,8 +99,9 @@ void FlushReceiveQueueLocked(const Engine& engine, const Actor& actor, QpContext
   const uint32_t producer = queue->producer_index.load(std::memory_order_acquire) & qp.rq.mask;
   while (qp.rq.index != producer) {
     const auto* wqe = reinterpret_cast<const uapi::rxe_recv_wqe*>(uapi::RxeSlot(queue, qp.rq.index, qp.rq.log2_elem));
-    (void)PostError(engine, actor, qp.recv_cq, qp.qpn, wqe->wr_id, uapi::IB_WC_WR_FLUSH_ERR);
+    const uint64_t wr_id = wqe->wr_id;
     ConsumeReceive(engine, qp);
+    (void)PostError(engine, actor, qp.recv_cq, qp.qpn, wr_id, uapi::IB_WC_WR_FLUSH_ERR);
   }
 }
 

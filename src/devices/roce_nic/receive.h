@@ -122,9 +122,9 @@ inline void CompleteReceive(const Engine& engine, const Actor& actor, QpContext&
   entry.sl = arrival.sl;
   entry.port_num = 1;
   qp.receives.store(qp.receives.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  const bool fits = PostCompletion(engine, actor, qp.recv_cq, entry, arrival.solicited);
+  // First the place in the queue, then the completion, as rxe_resp.c do_complete(): who sees this one may post another.
   ConsumeReceive(engine, qp);
-  if (!fits) EnterError(engine, qp);
+  if (!PostCompletion(engine, actor, qp.recv_cq, entry, arrival.solicited)) EnterError(engine, qp);
 }
 
 }  // namespace causeway::roce

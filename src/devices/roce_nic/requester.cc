@@ -253,32 +253,41 @@ Outcome Execute(const Engine& engine, const Actor& actor, QpContext& qp, const u
   return Transact(engine, actor, qp, request);
 }
 
+// First the place in the queue, then the completion, as rxe_comp.c do_complete(): who sees this one may post another.
 void CompleteSend(const Engine& engine, const Actor& actor, QpContext& qp, const uapi::rxe_send_wqe& wqe,
                   uint32_t opcode, uint32_t flags) {
   if (opcode == uapi::IB_WR_SEND || opcode == uapi::IB_WR_SEND_WITH_IMM || opcode == uapi::IB_WR_SEND_WITH_INV) {
     qp.sends.store(qp.sends.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
-  if (qp.sq_sig_all != 0 || (flags & uapi::IB_SEND_SIGNALED) != 0) {
-    uapi::ib_uverbs_wc entry = {};
-    entry.wr_id = wqe.wr.wr_id;
-    entry.opcode = CompletionOpcode(opcode);
-    entry.byte_len = wqe.dma.length;
-    if (opcode == uapi::IB_WR_BIND_MW || opcode == uapi::IB_WR_LOCAL_INV) entry.byte_len = 0;
-    entry.qp_num = qp.qpn;
-    if (opcode == uapi::IB_WR_RDMA_WRITE_WITH_IMM || opcode == uapi::IB_WR_SEND_WITH_IMM) {
-      entry.wc_flags = uapi::IB_WC_WITH_IMM;
-    }
-    (void)PostCompletion(engine, actor, qp.send_cq, entry,
-                         false);  // a lost entry is reported by CQ_ERR; the QP goes on
+  if (qp.sq_sig_all == 0 && (flags & uapi::IB_SEND_SIGNALED) == 0) {
+    Consume(engine, qp);
+    return;
+  }
+  uapi::ib_uverbs_wc entry = {};
+  entry.wr_id = wqe.wr.wr_id;
+  entry.opcode = CompletionOpcode(opcode);
+  entry.byte_len = wqe.dma.length;
+  if (opcode == uapi::IB_WR_BIND_MW || opcode == uapi::IB_WR_LOCAL_INV) entry.byte_len = 0;
+  entry.qp_num = qp.qpn;
+  if (opcode == uapi::IB_WR_RDMA_WRITE_WITH_IMM || opcode == uapi::IB_WR_SEND_WITH_IMM) {
+    entry.wc_flags = uapi::IB_WC_WITH_IMM;
   }
   Consume(engine, qp);
+  (void)PostCompletion(engine, actor, qp.send_cq, entry,
+                       false);  // a lost entry is reported by CQ_ERR; the QP goes on
+}
+
+// The oldest request ends in error.
+void FailSend(const Engine& engine, const Actor& actor, QpContext& qp, ib_wc_status status) {
+  const uint64_t wr_id = HeadWqe(engine, qp)->wr.wr_id;
+  Consume(engine, qp);
+  (void)PostError(engine, actor, qp.send_cq, qp.qpn, wr_id, status);
 }
 
 void FlushSendQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp) {
   const uint32_t producer = QueueOf(engine, qp.sq)->producer_index.load(std::memory_order_acquire) & qp.sq.mask;
   while (qp.sq.index != producer) {
-    (void)PostError(engine, actor, qp.send_cq, qp.qpn, HeadWqe(engine, qp)->wr.wr_id, uapi::IB_WC_WR_FLUSH_ERR);
-    Consume(engine, qp);
+    FailSend(engine, actor, qp, uapi::IB_WC_WR_FLUSH_ERR);
   }
   qp.parked = 0;
   qp.sq_draining = 0;
@@ -366,8 +375,7 @@ void RunSendQueueLocked(const Engine& engine, const Actor& actor, QpContext& qp)
       }
       continue;
     }
-    (void)PostError(engine, actor, qp.send_cq, qp.qpn, wqe.wr.wr_id, outcome.status);
-    Consume(engine, qp);
+    FailSend(engine, actor, qp, outcome.status);
     EnterError(engine, qp);
     FlushLocked(engine, actor, qp);
     return;

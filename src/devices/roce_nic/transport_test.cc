@@ -3,6 +3,9 @@
 // functions of rxe that each test names.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "devices/roce_nic/test_bench.h"
 
 namespace causeway::roce {
@@ -420,6 +423,35 @@ TEST_F(Transport, ChangedRightsAndPdsHoldAtOnce) {  // rereg_mr
   auto [a, b] = MakePair();
   PostAndRing(a, Make(uapi::IB_WR_RDMA_WRITE));
   EXPECT_EQ(Wait(a).status, uapi::IB_WC_REM_ACCESS_ERR);
+}
+
+// rxe_resp.c do_complete(), rxe_comp.c do_complete(): queue_advance_consumer(), then rxe_cq_post(). perftest's exchange
+// by rdma_cm posts its next receive into a queue of one when it sees the completion of the last.
+TEST_F(Transport, WhoSeesACompletionFindsItsPlaceInTheQueueFree) {
+  constexpr uint64_t kMessages = 5000;
+  const QpContext& sender = devices_->qp(a_.qpn);
+  const QpContext& receiver = devices_->qp(b_.qpn);
+  const auto left = [&](const Ring& ring) {
+    return Queue(ring)->producer_index.load() != Queue(ring)->consumer_index.load();
+  };
+  std::atomic<uint64_t> seen{0};
+  std::atomic<uint64_t> late{0};
+  std::thread poller([&] {
+    for (uint64_t message = 0; message < kMessages; ++message) {
+      const bool received = Wait(b_).status == uapi::IB_WC_SUCCESS;
+      late += received && !left(receiver.rq) ? 0 : 1;
+      const bool sent = Wait(a_).status == uapi::IB_WC_SUCCESS;
+      late += sent && !left(sender.sq) ? 0 : 1;
+      ++seen;
+    }
+  });
+  for (uint64_t message = 0; message < kMessages; ++message) {
+    PostReceive(b_, target_.data(), 64, target_key_);
+    PostAndRing(a_, Make(uapi::IB_WR_SEND));
+    if (!Eventually([&] { return seen > message; })) break;
+  }
+  poller.join();
+  EXPECT_EQ(late, 0u);
 }
 
 TEST_F(Transport, EveryLockIsUndoneWhenItsHolderIsKilled) {
