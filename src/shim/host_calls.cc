@@ -54,8 +54,14 @@ int HostMadvise(void* address, size_t length, int advice, Way way) {
   const bool done = Stretches(start, start + PageUp(length), [&](uint64_t from, uint64_t to, const uapi::Vma& vma) {
     hole = hole || from != covered;
     covered = to;
+    if (!IsHostVma(vma)) return advise(reinterpret_cast<void*>(from), to - from, advice) == 0;
+    if (way == Way::kLibc) {  // who watches libc's function is told; by itself it only lets go of what is mapped
+      const ErrnoKeeper keeper;
+      (void)real.madvise(reinterpret_cast<void*>(from), to - from, advice);
+      keeper.Restore();
+    }
     // MADV_REMOVE frees the file's pages: both sides read zeroes then.
-    return advise(reinterpret_cast<void*>(from), to - from, IsHostVma(vma) ? MADV_REMOVE : advice) == 0;
+    return Ret(Raw(SYS_madvise, from, to - from, MADV_REMOVE)) == 0;
   });
   if (!done) return -1;
   if (hole || covered != start + PageUp(length)) {
@@ -78,7 +84,7 @@ void* HostRealloc(void* block, size_t size) {
   return moved;
 }
 
-void* HostRemap(void* address, size_t length, size_t new_length, int flags, void* new_address) {
+void* HostRemap(void* address, size_t length, size_t new_length, int flags, void* new_address, Way way) {
   const auto start = reinterpret_cast<uintptr_t>(address);
   const uint64_t old_bytes = PageUp(length);
   const uint64_t new_bytes = PageUp(new_length);
@@ -86,7 +92,7 @@ void* HostRemap(void* address, size_t length, size_t new_length, int flags, void
   // What asks for no new pages and no new place is the kernel's to do; so is what it refuses.
   if ((start & (kPage - 1)) != 0 || new_bytes == 0 || old_bytes == 0 || (flags & kDontUnmap) != 0 ||
       (!fixed && new_bytes <= old_bytes)) {
-    void* const same = real.mremap(address, length, new_length, flags, new_address);
+    void* const same = RemapBy(way, address, length, new_length, flags, new_address);
     if (same != MAP_FAILED && new_bytes < old_bytes) HostUnmapped(start + new_bytes, old_bytes - new_bytes);
     return same;
   }
@@ -106,17 +112,17 @@ void* HostRemap(void* address, size_t length, size_t new_length, int flags, void
   constexpr int kPrivate = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   if (!fixed) {  // growing in place, if there is room
     void* const tail = address == nullptr ? MAP_FAILED
-                                          : real.mmap(reinterpret_cast<void*>(start + old_bytes), new_bytes - old_bytes,
-                                                      prot, kPrivate | MAP_FIXED_NOREPLACE, -1, 0);
+                                          : MapBy(way, reinterpret_cast<void*>(start + old_bytes),
+                                                  new_bytes - old_bytes, prot, kPrivate | MAP_FIXED_NOREPLACE, -1, 0);
     if (tail == reinterpret_cast<void*>(start + old_bytes)) return address;
-    if (tail != MAP_FAILED) (void)real.munmap(tail, new_bytes - old_bytes);  // a kernel without NOREPLACE
+    if (tail != MAP_FAILED) (void)UnmapBy(way, tail, new_bytes - old_bytes);  // a kernel without NOREPLACE
     if ((flags & MREMAP_MAYMOVE) == 0) {
       errno = ENOMEM;
       return MAP_FAILED;
     }
   }
   void* const to =
-      real.mmap(fixed ? new_address : nullptr, new_bytes, prot, fixed ? kPrivate | MAP_FIXED : kPrivate, -1, 0);
+      MapBy(way, fixed ? new_address : nullptr, new_bytes, prot, fixed ? kPrivate | MAP_FIXED : kPrivate, -1, 0);
   if (to == MAP_FAILED) return MAP_FAILED;
   const auto target = reinterpret_cast<uintptr_t>(to);
   // Mapping by mapping: a move cannot span several. The list is read anew after each, as each changes it.
@@ -125,15 +131,15 @@ void* HostRemap(void* address, size_t length, size_t new_length, int flags, void
     uapi::Vma vma;
     if (!maps.Next(start + done, &vma)) break;
     const uint64_t stop = vma.end - start < kept ? vma.end - start : kept;
-    if (real.mremap(reinterpret_cast<void*>(start + done), stop - done, stop - done, MREMAP_MAYMOVE | MREMAP_FIXED,
-                    reinterpret_cast<void*>(target + done)) == MAP_FAILED) {
+    if (RemapBy(way, reinterpret_cast<void*>(start + done), stop - done, stop - done, MREMAP_MAYMOVE | MREMAP_FIXED,
+                reinterpret_cast<void*>(target + done)) == MAP_FAILED) {
       return MAP_FAILED;
     }
     done = stop;
   }
   WidenHostBounds(target, target + kept);
   if (kept < old_bytes) {
-    (void)real.munmap(reinterpret_cast<void*>(start + kept), old_bytes - kept);
+    (void)UnmapBy(way, reinterpret_cast<void*>(start + kept), old_bytes - kept);
     HostUnmapped(start + kept, old_bytes - kept);
   }
   return to;

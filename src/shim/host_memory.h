@@ -49,7 +49,7 @@ int HostMadvise(void* address, size_t length, int advice, Way way = Way::kLibc);
 extern std::atomic<bool> any_dontfork;
 void* HostRealloc(void* block, size_t size);
 // mremap() of a range that holds shared pages.
-void* HostRemap(void* address, size_t length, size_t new_length, int flags, void* new_address);
+void* HostRemap(void* address, size_t length, size_t new_length, int flags, void* new_address, Way way);
 
 // ---- fork(): the child gets pages of its own, and the parent waits until it has them
 void HostBeforeFork();

@@ -156,12 +156,25 @@ void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t o
   return mapped;
 }
 
+void* MapBy(Way way, void* address, size_t length, int prot, int flags, int fd, off_t offset) {
+  return way == Way::kLibc ? real.mmap(address, length, prot, flags, fd, offset)
+                           : reinterpret_cast<void*>(Ret(Raw(SYS_mmap, address, length, prot, flags, fd, offset)));
+}
+
+int UnmapBy(Way way, void* address, size_t length) {
+  return way == Way::kLibc ? real.munmap(address, length) : static_cast<int>(Ret(Raw(SYS_munmap, address, length)));
+}
+
+void* RemapBy(Way way, void* address, size_t length, size_t new_length, int flags, void* new_address) {
+  return way == Way::kLibc
+             ? real.mremap(address, length, new_length, flags, new_address)
+             : reinterpret_cast<void*>(Ret(Raw(SYS_mremap, address, length, new_length, flags, new_address)));
+}
+
 void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t offset, Way way) {
   const bool fixed = (flags & MAP_FIXED) != 0;
   const bool over_shared = __builtin_expect(fixed, 0) && IsHostShared(AddressOf(address), length);
-  void* const mapped = way == Way::kLibc
-                           ? real.mmap(address, length, prot, flags, fd, offset)
-                           : reinterpret_cast<void*>(Ret(Raw(SYS_mmap, address, length, prot, flags, fd, offset)));
+  void* const mapped = MapBy(way, address, length, prot, flags, fd, offset);
   if (__builtin_expect(fixed, 0) && mapped != MAP_FAILED) {
     if (AnyTracked()) ForgetRange(AddressOf(mapped), length);
     if (over_shared) HostUnmapped(AddressOf(mapped), length);
@@ -171,8 +184,7 @@ void* MapOther(void* address, size_t length, int prot, int flags, int fd, off_t 
 
 int Unmap(void* address, size_t length, Way way) {
   const bool shared = IsHostShared(AddressOf(address), length);
-  const int result =
-      way == Way::kLibc ? real.munmap(address, length) : static_cast<int>(Ret(Raw(SYS_munmap, address, length)));
+  const int result = UnmapBy(way, address, length);
   if (result == 0) ForgetRange(AddressOf(address), length);
   if (result == 0 && shared) HostUnmapped(AddressOf(address), length);
   return result;
@@ -182,11 +194,8 @@ void* Remap(void* address, size_t length, size_t new_length, int flags, void* ne
   const auto old_start = reinterpret_cast<uintptr_t>(address);
   const bool shared = IsHostShared(old_start, length);
   const bool over_shared = (flags & MREMAP_FIXED) != 0 && IsHostShared(AddressOf(new_address), new_length);
-  void* const moved =
-      shared ? HostRemap(address, length, new_length, flags, new_address)
-      : way == Way::kLibc
-          ? real.mremap(address, length, new_length, flags, new_address)
-          : reinterpret_cast<void*>(Ret(Raw(SYS_mremap, address, length, new_length, flags, new_address)));
+  void* const moved = shared ? HostRemap(address, length, new_length, flags, new_address, way)
+                             : RemapBy(way, address, length, new_length, flags, new_address);
   if (moved == MAP_FAILED) return moved;
   if (over_shared) HostUnmapped(AddressOf(moved), new_length);
   const auto new_start = reinterpret_cast<uintptr_t>(moved);

@@ -15,6 +15,9 @@ namespace causeway::shim {
 // libraries that watch memory (libfabric, UCX) write a jump into those, to functions of their own that end in
 // syscall().
 enum class Way { kLibc, kNumber };
+void* MapBy(Way way, void* address, size_t length, int prot, int flags, int fd, off_t offset);
+int UnmapBy(Way way, void* address, size_t length);
+void* RemapBy(Way way, void* address, size_t length, size_t new_length, int flags, void* new_address);
 
 void* MapFile(void* address, size_t length, int prot, int flags, int fd, off_t offset);
 // An ordinary mapping, which may end what lay there: MAP_FIXED.

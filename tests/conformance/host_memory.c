@@ -6,6 +6,7 @@
 //
 //   host_memory CASE [shared|private]      prints "ok CASE"
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -421,6 +422,55 @@ static void Move(void) {
   Dereg(second);
 }
 
+// Libraries that watch memory (UCX, libfabric) write a jump into libc's own functions, to functions of theirs that end
+// in syscall().
+static volatile int hook_depth, hook_calls;  // mremap() is declared a leaf: the compiler sees no call back
+static long Hooked(long number, void* address, size_t length, long a, long b, void* to, long c) {
+  CHECK(++hook_depth < 8);
+  ++hook_calls;
+  const long result = syscall(number, address, length, a, b, to, c);
+  --hook_depth;
+  return result;
+}
+static void* HookedRemap(void* address, size_t length, size_t new_length, int flags, void* to) {
+  return (void*)Hooked(SYS_mremap, address, length, (long)new_length, flags, to, 0);
+}
+static void* HookedMap(void* address, size_t length, int prot, int flags, int fd, off_t offset) {
+  return (void*)Hooked(SYS_mmap, address, length, prot, flags, (void*)(long)fd, offset);
+}
+static int HookedUnmap(void* address, size_t length) { return (int)Hooked(SYS_munmap, address, length, 0, 0, NULL, 0); }
+static int HookedAdvise(void* address, size_t length, int advice) {
+  return (int)Hooked(SYS_madvise, address, length, advice, 0, NULL, 0);
+}
+static void WriteJump(const char* name, const void* to) {
+  unsigned char jump[13] = {0x49, 0xbb, [10] = 0x41, [11] = 0xff, [12] = 0xe3};  // mov r11, to; jmp *r11
+  memcpy(jump + 2, &to, sizeof(to));
+  void* libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+  CHECK(libc != NULL);
+  char* at = dlsym(libc, name);
+  CHECK(at != NULL);
+  char* page = (char*)((unsigned long)at & ~(kPage - 1ul));
+  CHECK(mprotect(page, 2 * kPage, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+  memcpy(at, jump, sizeof(jump));
+  dlclose(libc);
+}
+static void HookLibc(void) {
+  WriteJump("mremap", (const void*)HookedRemap);
+  WriteJump("mmap", (const void*)HookedMap);
+  WriteJump("munmap", (const void*)HookedUnmap);
+  WriteJump("madvise", (const void*)HookedAdvise);
+  Move();
+  DontNeed();
+  char* area = Anonymous(8 * kPage);
+  Fill(area, 8 * kPage, 5);
+  Dereg(NicRegister(&nic[0], area, 8 * kPage));
+  Expect(area);
+  const int before = hook_calls;
+  CHECK(mremap(area, 8 * kPage, 2 * kPage, 0) == area && Holds(area, 2 * kPage, 5));
+  CHECK(hook_calls > before);  // who watches is told
+  CHECK(munmap(area, 2 * kPage) == 0);
+}
+
 // Memory comes and goes; the machine's copies of it go, too (the caller looks).
 static void Churn(void) {
   char* source = malloc(kPage);
@@ -547,7 +597,8 @@ int main(int argc, char** argv) {
     void (*run)(void);
   } cases[] = {{"partial", Partial},   {"mixed", Mixed}, {"threads", Threads}, {"fork", Fork},
                {"dontneed", DontNeed}, {"move", Move},   {"churn", Churn},     {"unmap", Unmap},
-               {"atomics", Atomics},   {"large", Large}, {"hold", Hold},       {"forbidden", Forbidden}};
+               {"atomics", Atomics},   {"large", Large}, {"hold", Hold},       {"forbidden", Forbidden},
+               {"hooked", HookLibc}};
   expected = argc > 2 ? argv[2] : NULL;
   Connect();
   if (argc > 1 && strcmp(argv[1], "exec") == 0) Exec(argv);

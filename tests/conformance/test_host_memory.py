@@ -12,7 +12,7 @@ import unittest
 
 import harness
 
-CASES = ("partial", "mixed", "threads", "fork", "dontneed", "move", "unmap", "atomics", "large", "exec")
+CASES = ("partial", "mixed", "threads", "fork", "dontneed", "move", "unmap", "atomics", "large", "hooked", "exec")
 BY_CALL = {"CAUSEWAY_HOST_MEMORY": "process_vm"}
 
 
