@@ -44,7 +44,9 @@ TEST(Kstrto, Unsigned) {
     SCOPED_TRACE(c.text);
     const auto got = Kstrtoull(c.text, c.base, c.max);
     EXPECT_EQ(got ? 0 : got.error().code(), c.error);
-    if (got) EXPECT_EQ(*got, c.want);
+    if (got) {
+      EXPECT_EQ(*got, c.want);
+    }
   }
 }
 
@@ -70,7 +72,9 @@ TEST(Kstrto, Signed) {
     SCOPED_TRACE(c.text);
     const auto got = Kstrtoll(c.text, 10);
     EXPECT_EQ(got ? 0 : got.error().code(), c.error);
-    if (got) EXPECT_EQ(*got, c.want);
+    if (got) {
+      EXPECT_EQ(*got, c.want);
+    }
   }
 }
 

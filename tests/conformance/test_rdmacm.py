@@ -148,6 +148,17 @@ class Programs(RdmaCmCase):
             self.talk(["rstream", "-p", port],
                       ["rstream", "-s", self.ip, "-p", port, "-I", "5", "-C", "4", "-S", size], False)
 
+    # Its queues of one entry, its server's child and its timer by SIGALRM are unlike the others'.
+    def test_qperf(self):
+        need("qperf")
+        server = Running(self.machine.command("qperf", "-lp", self.port))
+        self.addCleanup(server.discard)
+        wait_until("qperf listens", lambda: harness.listening(int(self.port)))
+        for figure in ("rc_bw", "rc_lat", "rc_rdma_write_lat", "rc_rdma_read_bw", "ver_rc_fetch_add"):
+            with self.subTest(figure):
+                got = self.run_ok("qperf", "-lp", self.port, self.ip, "-cm", "1", "-t", "1", figure)
+                self.assertRegex(got.out, r"(bw|latency|msg_rate) +=")
+
     def test_rcopy(self):
         need("rcopy")
         text = os.urandom(300000)
