@@ -94,8 +94,9 @@ Json InjectFault(habanalabs::Driver& driver, const Request& request) {
     for (const auto& kind : habanalabs::FaultKinds()) {
       if (kind.name == fault.name) options = kind.options;
     }
-    throw std::invalid_argument(fmt::format("'{}' wants {}, with values that {} has", fault.name,
-                                            options.empty() ? "no options" : options, device->TypeName()));
+    throw std::invalid_argument(options.empty() ? fmt::format("'{}' takes no options", fault.name)
+                                                : fmt::format("'{}' takes {}, with values that {} has", fault.name,
+                                                              options, device->TypeName()));
   }
   return {{"device", device->function().name()},
           {"fault", fault.name},

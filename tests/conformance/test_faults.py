@@ -124,7 +124,9 @@ class Faults(harness.TestCase):
 
     def test_bad_requests_are_explained(self):
         for args, word in ((("gaudi7", "ecc"), "there are: gaudi0, gaudi1"), (("gaudi0", "flood"), "there are: ecc"),
-                           (("gaudi0", "page-fault"), "--address VA"), (("gaudi0", "ecc", "--index", "9"), "--index")):
+                           (("gaudi0", "page-fault"), "--address VA"), (("gaudi0", "ecc", "--index", "9"), "--index"),
+                           (("gaudi0", "heartbeat", "--engine", "1"), "'heartbeat' takes no options"),
+                           (("gaudi0", "reset", "--at", "now", "--after", "2"), "--after N")):
             got = execute([CAUSEWAY, "inject", "--name", self.machine.name, *args])
             self.assertEqual(got.status, 1, str(got))
             self.assertIn(word, got.err)
