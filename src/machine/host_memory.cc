@@ -115,13 +115,19 @@ Result<std::unique_ptr<HostMemory>> HostMemory::Create(ipc::MemoryTable& memorie
   return host;
 }
 
-std::shared_ptr<HostMemory::Image> HostMemory::Find(uint32_t mm, bool make) {
-  const std::lock_guard lock(mutex_);
-  auto& image = images_[mm];
-  if (!image && make) image = std::make_shared<Image>();
-  auto found = image;
-  if (!image) images_.erase(mm);
-  return found;
+std::shared_ptr<HostMemory::Image> HostMemory::Find(kernel::AddressSpace mm, bool make) {
+  std::shared_ptr<Image> stale;  // made by the last call of a program that had ended already
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = images_.find(mm.index);
+    if (it != images_.end() && it->second->pid == mm.pid) return it->second;
+    if (!make) return nullptr;
+    auto image = std::make_shared<Image>(mm.pid);
+    stale = std::exchange(images_[mm.index], image);
+    if (!stale) return image;
+  }
+  EndImage(*stale);
+  return Find(mm, make);
 }
 
 Result<uint64_t> HostMemory::Lease(Image& image, uint64_t bytes) {
@@ -144,7 +150,7 @@ Result<uint64_t> HostMemory::Share(kernel::AddressSpace mm, uint64_t address, ui
     return Err(EINVAL);
   }
   if (len > ipc::kMemoryWindow * ipc::kHostMemoryWindows / 2) return Err(ENOSPC);
-  const auto image = Find(mm.index, true);
+  const auto image = Find(mm, true);
   const std::lock_guard lock(image->mutex);
   if (nics_->ReachedByCall(mm.index, address, len)) return Err(EBUSY);
   const uint64_t first = address - std::min(address, image->longest_by_call);
@@ -171,7 +177,7 @@ Result<uint64_t> HostMemory::Share(kernel::AddressSpace mm, uint64_t address, ui
 }
 
 void HostMemory::Unmapped(kernel::AddressSpace mm, uint64_t address, uint64_t len) {
-  const auto image = Find(mm.index, false);
+  const auto image = Find(mm, false);
   if (!image) return;
   const std::lock_guard lock(image->mutex);
   nics_->HostUnmapped(mm.index, address, len);
@@ -180,7 +186,7 @@ void HostMemory::Unmapped(kernel::AddressSpace mm, uint64_t address, uint64_t le
 
 std::shared_ptr<kernel::PinnedPages> HostMemory::Pin(kernel::AddressSpace mm, uint64_t address, uint64_t len,
                                                      const std::vector<kernel::SharedPages>& shared) {
-  return std::make_shared<Pages>(*this, Find(mm.index, true), address, len, shared);
+  return std::make_shared<Pages>(*this, Find(mm, true), address, len, shared);
 }
 
 void HostMemory::Sweep(Image& image, kernel::AddressSpace mm) {
@@ -228,9 +234,13 @@ void HostMemory::EndAddressSpace(uint32_t mm) {
     image = std::move(it->second);
     images_.erase(it);
   }
-  const std::lock_guard image_lock(image->mutex);
-  image->ended.store(true, std::memory_order_release);
-  if (image->pins == 0) End(*image);
+  EndImage(*image);
+}
+
+void HostMemory::EndImage(Image& image) {
+  const std::lock_guard lock(image.mutex);
+  image.ended.store(true, std::memory_order_release);
+  if (image.pins == 0) End(image);
 }
 
 void HostMemory::End(Image& image) {

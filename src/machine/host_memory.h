@@ -50,6 +50,8 @@ class HostMemory : public kernel::HostMemoryKeeper {
 
   class Pages;
   struct Image {
+    explicit Image(pid_t process) : pid(process) {}
+    const pid_t pid;
     std::mutex mutex;            // one call of an image at a time: the program sees to it, but programs may err
     Ranges leased;               // whole leases
     uint64_t next = 0, end = 0;  // of the lease in use
@@ -63,10 +65,11 @@ class HostMemory : public kernel::HostMemoryKeeper {
   };
 
   HostMemory(ipc::MemoryTable& memories, bool enabled) : memories_(memories), enabled_(enabled) {}
-  std::shared_ptr<Image> Find(uint32_t mm, bool make);
+  std::shared_ptr<Image> Find(kernel::AddressSpace mm, bool make);
   Result<uint64_t> Lease(Image& image, uint64_t bytes);
   // Gives pages back that nothing refers to. The image moves no pages meanwhile: it is inside a call.
   void Sweep(Image& image, kernel::AddressSpace mm);
+  void EndImage(Image& image);
   // Nothing refers to the image any more. With its lock.
   void End(Image& image);
 

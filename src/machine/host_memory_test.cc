@@ -196,6 +196,18 @@ TEST_F(HostMemoryTest, APinOutlivesItsProgram) {
   ::munmap(at, kMiB);
 }
 
+// A call of a dead program can be under way when its image has ended: what it shares is not the next image's.
+TEST_F(HostMemoryTest, WhatComesAfterTheEndIsNotTheNextImages) {
+  nics_->EndAddressSpace(mm_.index);
+  host_->EndAddressSpace(mm_.index);
+  char* const at = Map(*host_->Share(mm_, 0x100000, kMiB), kMiB);
+  memset(at, 1, kMiB);
+  const kernel::AddressSpace next = {mm_.index, 1};
+  EXPECT_TRUE(host_->Share(next, 0x100000, kMiB));
+  EXPECT_EQ(Resident(), 0u);
+  ::munmap(at, kMiB);
+}
+
 TEST_F(HostMemoryTest, AnImagesEndGivesEverythingBack) {
   const uint64_t offset = *host_->Share(mm_, 0x100000, kMiB);
   char* const at = Map(offset, kMiB);

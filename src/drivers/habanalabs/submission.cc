@@ -272,7 +272,10 @@ void Submission::ReleaseLocked(const CsRef& cs) {
   completed_cs_.fetch_add(cs->submitted ? 1 : 0, std::memory_order_relaxed);
   if (cs->submitted) {  // cs_release_sob_reset_handler(), and the reset of the completion SOB
     const bool sync_stream = cs->type == CsType::kSignal || cs->type == CsType::kWait || fence.encaps;
-    if (fence.sob != nullptr && sync_stream) PutSobLocked(*fence.sob);
+    // Put, it may be zeroed: who waits for this signal until Finish() says that it is done must not take it.
+    if (sync_stream) {
+      if (HwSob* const sob = std::exchange(fence.sob, nullptr); sob != nullptr) PutSobLocked(*sob);
+    }
     if (gaudi2_) {
       const auto slot = static_cast<uint32_t>(cs->sequence & (max_pending_cs_ - 1));
       engines_.WriteRegister(gaudi::SyncManagerBase(gaudi::Asic::kGaudi2, 0) + slot * 4, 0);
