@@ -21,7 +21,7 @@ namespace causeway::ipc {
 
 constexpr uint64_t kArenaMagic = 0x3176617765737561;  // "ausewav1"
 constexpr uint32_t kProtocolVersion = 2;
-constexpr uint32_t kMaxThreads = 4096;  // program threads connected at once
+constexpr uint32_t kMaxThreads = 16384;  // program threads connected at once
 constexpr uint32_t kMaxClaims = 64;
 constexpr uint32_t kMaxNodes = 2048;
 
@@ -58,6 +58,9 @@ struct alignas(64) ArenaHeader {
   NodeEntry nodes[kMaxNodes];
   uint64_t region_offset[kRegionCount];
   uint64_t slots_offset;  // ThreadSlot[kMaxThreads]
+  // No program thread was ever given one of the slots from here on: who looks at all of them stops here, and the pages
+  // of the others are not touched.
+  std::atomic<uint32_t> slots_used;
 };
 
 // Levels of data-path locks, outermost first: send queue; receive queue; shared receive queue or memory window;

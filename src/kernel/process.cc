@@ -68,10 +68,6 @@ struct HostSystem {
   }
 };
 
-UniqueFd OpenMaps(pid_t pid) {
-  return UniqueFd(::open(fmt::format("/proc/{}/maps", pid).c_str(), O_RDONLY | O_CLOEXEC));
-}
-
 bool IsOf(const uapi::Vma& vma, HostFile file) {
   return file.inode != 0 && vma.shared && vma.inode == file.inode &&
          ::gnu_dev_makedev(vma.dev_major, vma.dev_minor) == file.device;
@@ -87,6 +83,8 @@ Status ProcessMemory::CopyTo(uint64_t user_address, std::span<const std::byte> f
   // process_vm_writev() only reads the local side.
   return Copy(::process_vm_writev, pid_, const_cast<std::byte*>(from.data()), user_address, from.size());
 }
+
+ProcessMaps::ProcessMaps(pid_t pid) : fd_(::open(fmt::format("/proc/{}/maps", pid).c_str(), O_RDONLY | O_CLOEXEC)) {}
 
 Status CheckRangeInMaps(std::string_view maps, uint64_t address, uint64_t len, bool write) {
   uint64_t end = 0;
@@ -114,17 +112,15 @@ Status CheckRangeInMaps(std::string_view maps, uint64_t address, uint64_t len, b
   return Err(EFAULT);
 }
 
-Status CheckProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write) {
-  CW_CHECK(PinProcessRange(pid, address, len, write, {}));
+Status CheckProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write) {
+  CW_CHECK(PinProcessRange(maps, address, len, write, {}));
   return {};
 }
 
-bool ProcessPagesAre(pid_t pid, uint64_t address, uint64_t len, uint64_t page) {
+bool ProcessPagesAre(const ProcessMaps& maps, uint64_t address, uint64_t len, uint64_t page) {
   uint64_t end = 0;
   if (!CheckedAdd(address, len, &end)) return false;
-  const UniqueFd maps = OpenMaps(pid);
-  if (!maps) return false;
-  uapi::VmaWalker<HostSystem> walker(maps.get());
+  uapi::VmaWalker<HostSystem> walker(maps.fd());
   uapi::Vma vma;
   for (uint64_t covered = address; covered < end; covered = vma.end) {
     if (!walker.Next(covered, &vma) || vma.start > covered || vma.page_size < page) return false;
@@ -132,14 +128,13 @@ bool ProcessPagesAre(pid_t pid, uint64_t address, uint64_t len, uint64_t page) {
   return true;
 }
 
-Result<std::vector<SharedPages>> PinProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write, HostFile file) {
+Result<std::vector<SharedPages>> PinProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write,
+                                                 HostFile file) {
   uint64_t end = 0;
   if (!CheckedAdd(address, len, &end)) return Err(EFAULT);
   std::vector<SharedPages> shared;
   if (len == 0) return shared;
-  const UniqueFd maps = OpenMaps(pid);
-  if (!maps) return Err(EFAULT);
-  uapi::VmaWalker<HostSystem> walker(maps.get());
+  uapi::VmaWalker<HostSystem> walker(maps.fd());
   uapi::Vma vma;
   for (uint64_t covered = address; covered < end; covered = vma.end) {
     if (!walker.Next(covered, &vma) || vma.start > covered) return Err(EFAULT);  // a hole
@@ -154,10 +149,10 @@ Result<std::vector<SharedPages>> PinProcessRange(pid_t pid, uint64_t address, ui
 
 Result<std::vector<std::pair<uint64_t, uint64_t>>> MappedOffsets(pid_t pid, HostFile file) {
   std::vector<std::pair<uint64_t, uint64_t>> mapped;
-  const UniqueFd maps = OpenMaps(pid);
-  if (!maps) return HostErr();
+  const ProcessMaps maps(pid);
+  if (maps.fd() < 0) return HostErr();
   // The text: one read gives a hundred mappings, which all are asked for.
-  uapi::VmaWalker<HostSystem> walker(maps.get(), true);
+  uapi::VmaWalker<HostSystem> walker(maps.fd(), true);
   uapi::Vma vma;
   for (uint64_t at = 0; walker.Next(at, &vma); at = vma.end) {
     if (IsOf(vma, file)) mapped.emplace_back(vma.offset, vma.offset + (vma.end - vma.start));

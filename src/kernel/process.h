@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "kernel/task.h"
 #include "kernel/user_memory.h"
 
@@ -28,18 +29,30 @@ class ProcessMemory : public UserMemory {
   const pid_t pid_;
 };
 
+// /proc/<pid>/maps, of the image that the process runs now. Opening it costs several times what a look at it does. Any
+// thread. Without it (the process is gone, no descriptor is left) nothing is mapped.
+class ProcessMaps {
+ public:
+  ProcessMaps() = default;
+  explicit ProcessMaps(pid_t pid);
+  int fd() const { return fd_.get(); }
+
+ private:
+  UniqueFd fd_;
+};
 // Is every page of [address, address + len) mapped with the access that get_user_pages() asks for (mm/gup.c
 // check_vma_flags(): VM_WRITE to write, else VM_READ)? errors: EFAULT.
-Status CheckProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write);
+Status CheckProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write);
 // The same, and which of these pages map the host's file `file` shared (device number, inode).
 struct HostFile {
   uint64_t device = 0, inode = 0;  // st_dev, st_ino; inode 0: none
 };
-Result<std::vector<SharedPages>> PinProcessRange(pid_t pid, uint64_t address, uint64_t len, bool write, HostFile file);
+Result<std::vector<SharedPages>> PinProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write,
+                                                 HostFile file);
 // Offsets in `file` that the process maps anywhere, [start, end), in order of address. errors: the host's.
 Result<std::vector<std::pair<uint64_t, uint64_t>>> MappedOffsets(pid_t pid, HostFile file);
 // Are all of these pages at least `page` bytes each (hugetlbfs)? No, where the host's kernel does not tell.
-bool ProcessPagesAre(pid_t pid, uint64_t address, uint64_t len, uint64_t page);
+bool ProcessPagesAre(const ProcessMaps& maps, uint64_t address, uint64_t len, uint64_t page);
 // The same over the text of /proc/<pid>/maps.
 Status CheckRangeInMaps(std::string_view maps, uint64_t address, uint64_t len, bool write);
 

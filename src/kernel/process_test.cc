@@ -51,13 +51,14 @@ TEST(CheckRange, ErrnoTable) {
 }
 
 TEST(CheckRange, AsksTheHostKernel) {
+  const ProcessMaps maps(::getpid());  // before there is anything to be found
   void* page = ::mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(page, MAP_FAILED);
   const auto address = reinterpret_cast<uint64_t>(page);
-  EXPECT_TRUE(CheckProcessRange(::getpid(), address, 8192, false));
-  EXPECT_FALSE(CheckProcessRange(::getpid(), address, 8192, true));
+  EXPECT_TRUE(CheckProcessRange(maps, address, 8192, false));
+  EXPECT_FALSE(CheckProcessRange(maps, address, 8192, true));
   ::munmap(page, 8192);
-  EXPECT_FALSE(CheckProcessRange(::getpid(), address, 8192, false));
+  EXPECT_FALSE(CheckProcessRange(maps, address, 8192, false));
 }
 
 TEST(ProcessMemory, CopiesAndFaultsAsCopyFromUserDoes) {

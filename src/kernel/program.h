@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -60,6 +61,18 @@ struct Program {
     return all;
   }
 
+  // Opened when it is first asked for: few programs register memory.
+  const ProcessMaps& maps() {
+    static const ProcessMaps none;
+    const std::lock_guard lock(maps_mutex);
+    if (!process_maps) {
+      ProcessMaps opened(pid);
+      if (opened.fd() < 0) return none;
+      process_maps.emplace(std::move(opened));
+    }
+    return *process_maps;
+  }
+
   const pid_t pid;
   const AddressSpace mm;
   const HostFile host_memory;
@@ -67,6 +80,9 @@ struct Program {
   UniqueFd pidfd;
   int connection = -1;                                  // key of its control socket; owned by the server
   std::vector<std::shared_ptr<ProgramThread>> threads;  // main loop's; guarded by the server's mutex
+
+  std::mutex maps_mutex;
+  std::optional<ProcessMaps> process_maps;
 
   std::mutex vma_mutex;
   uint64_t last_vma = 0;

@@ -32,13 +32,13 @@ class ProgramTask : public Task {
   Result<Ref<File>> GetFile(int fd) override;
   Result<UniqueFd> GetHostFd(int fd) override;
   Status CheckRange(uint64_t address, uint64_t len, bool write) override {
-    return CheckProcessRange(pid(), address, len, write);
+    return CheckProcessRange(thread_.program->maps(), address, len, write);
   }
   bool PagesAre(uint64_t address, uint64_t len, uint64_t page) override {
-    return ProcessPagesAre(pid(), address, len, page);
+    return ProcessPagesAre(thread_.program->maps(), address, len, page);
   }
   Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) override {
-    return PinProcessRange(pid(), address, len, write, thread_.program->host_memory);
+    return PinProcessRange(thread_.program->maps(), address, len, write, thread_.program->host_memory);
   }
 
   Result<std::shared_ptr<PinnedMemory>> PinPages(uint64_t address, uint64_t len, bool write) override;

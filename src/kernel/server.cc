@@ -301,6 +301,7 @@ Result<std::shared_ptr<ProgramThread>> Server::AddThread(const std::shared_ptr<P
     if (free_slots_.empty()) return Err(ENOMEM);
     const uint32_t index = free_slots_.back();
     free_slots_.pop_back();
+    if (index >= options_.header->slots_used.load()) options_.header->slots_used.store(index + 1);
     thread = std::make_shared<ProgramThread>(program, index, slot(index), static_cast<pid_t>(tid));
     program->threads.push_back(thread);
     ++threads_alive_;

@@ -421,12 +421,15 @@ TEST_F(ServerTest, MemoriesAndAttributesComeAsDescriptors) {
 
 TEST_F(ServerTest, ThreadsComeAndGo) {
   TestProgram program(path());
+  EXPECT_EQ(program.slot_number(), 0u);
+  EXPECT_EQ(header_->slots_used.load(), 1u);
   {
     std::vector<std::unique_ptr<TestProgram>> threads;
     for (uint32_t i = 1; i < kSlots; ++i) {
       threads.push_back(std::make_unique<TestProgram>(program));
       ASSERT_EQ(threads.back()->hello_result(), 0);
     }
+    EXPECT_EQ(header_->slots_used.load(), kSlots);
     const TestProgram one_more(program);
     EXPECT_EQ(one_more.hello_result(), -ENOMEM);
     EXPECT_EQ(server_->Programs().at(0).threads, kSlots);

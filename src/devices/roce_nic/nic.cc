@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/roce_nic/nic.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -59,9 +60,11 @@ NicDevices::Impl::Impl(std::byte* base, ipc::ArenaHeader& header_in, ipc::Memory
 
 void NicDevices::Impl::Grace() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  for (uint32_t i = 0; i < ipc::kMaxThreads; ++i) {
+  // The machine's own slot is the last one: under `mutex`, which the caller has been through. A thread whose slot is
+  // used for the first time only now finds invalid what was made invalid before.
+  const uint32_t used = std::min(header.slots_used.load(std::memory_order_seq_cst), kMachineSlot);
+  for (uint32_t i = 0; i < used; ++i) {
     ipc::ThreadSlot& slot = slots[i];
-    if (i == kMachineSlot) continue;  // under `mutex`, which the caller has been through
     const uint64_t epoch = slot.epoch.load(std::memory_order_acquire);
     if ((epoch & 1) == 0) continue;
     while (slot.state.load(std::memory_order_acquire) == ipc::ThreadSlot::kConnected &&

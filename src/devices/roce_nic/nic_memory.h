@@ -17,6 +17,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ipc/arena.h"
+
 namespace causeway::roce {
 
 constexpr uint32_t kMaxQps = 1u << 20;  // QPN = index; 0 and 1 are SMI and GSI, the first user QPN is 17
@@ -33,7 +35,7 @@ constexpr uint32_t kMaxMms = 1u << 14;
 constexpr uint32_t kMaxNics = 64;
 constexpr uint32_t kMaxRoutes = 1u << 14;  // traffic of a route numbered higher is not counted
 // The thread slot under which the machine's own threads use the data path, one at a time (Nic's lock).
-constexpr uint32_t kMachineSlot = 4095;
+constexpr uint32_t kMachineSlot = ipc::kMaxThreads - 1;
 
 // A futex lock that names its owner, so that the machine can release what a killed thread held.
 // 0 free; else owner's slot + 1, with kContended set when somebody sleeps on it.

@@ -498,6 +498,29 @@ TEST_F(Nic, AKilledThreadsLocksAndEpochAreUndone) {
   devices_->DestroyQp(b_.qpn);  // waits for every odd epoch: would hang if the dead one still counted
 }
 
+TEST_F(Nic, DeregWaitsForEveryThreadThatIsInside) {
+  constexpr uint32_t kUsed = 12;
+  header_->slots_used = kUsed;
+  auto* slots = reinterpret_cast<ipc::ThreadSlot*>(arena_ + header_->slots_offset);
+  for (const uint32_t inside : {kUsed - 1, kUsed}) {  // of the latter no thread was ever told
+    slots[inside].state.store(ipc::ThreadSlot::kConnected);
+    slots[inside].epoch.store(1);
+  }
+  auto* nic = reinterpret_cast<NicMemory*>(arena_ + header_->region_offset[ipc::kRegionNic]);
+  const uint32_t device = DeviceRegion(0, 4096);
+  std::atomic<bool> done{false};
+  std::thread dereg([&] {
+    devices_->DestroyMr(device >> 8);
+    done = true;
+  });
+  EXPECT_TRUE(Eventually([&] { return nic->mrs[device >> 8].valid.load() == 0; }));
+  for (int look = 0; look < 1000; ++look) std::this_thread::yield();
+  EXPECT_FALSE(done);
+  slots[kUsed - 1].epoch.store(2);
+  dereg.join();
+  slots[kUsed].epoch.store(0);
+}
+
 TEST_F(Nic, DeregWaitsForNobodyWhoIsOutsideAndKillsTheKey) {
   const uint32_t device = DeviceRegion(0, 4096);
   devices_->DestroyMr(device >> 8);

@@ -52,6 +52,7 @@ class Bench : public ::testing::Test {
     header_ = new (arena_) ipc::ArenaHeader;
     header_->arena_bytes = bytes;
     header_->slots_offset = slots;
+    header_->slots_used = ipc::kMaxThreads;
     header_->region_offset[ipc::kRegionBusMap] = bus_map;
     header_->region_offset[ipc::kRegionNic] = nic;
     header_->region_offset[ipc::kRegionNicHeap] = heap;

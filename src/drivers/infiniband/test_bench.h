@@ -59,6 +59,7 @@ class UverbsBench : public ::testing::Test {
     auto* header = new (arena_) ipc::ArenaHeader;
     header->arena_bytes = arena_bytes_;
     header->slots_offset = slots;
+    header->slots_used = ipc::kMaxThreads;
     header->region_offset[ipc::kRegionBusMap] = bus_map;
     header->region_offset[ipc::kRegionNic] = nic;
     header->region_offset[ipc::kRegionNicHeap] = heap;
