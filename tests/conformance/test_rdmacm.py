@@ -6,6 +6,7 @@ An address of this host's network is needed, as every NIC takes its GIDs from a 
 import os
 import re
 import signal
+import sys
 import time
 import unittest
 
@@ -156,7 +157,14 @@ class Programs(RdmaCmCase):
         wait_until("qperf listens", lambda: harness.listening(int(self.port)))
         for figure in ("rc_bw", "rc_lat", "rc_rdma_write_lat", "rc_rdma_read_bw", "ver_rc_fetch_add"):
             with self.subTest(figure):
-                got = self.run_ok("qperf", "-lp", self.port, self.ip, "-cm", "1", "-t", "1", figure)
+                # Once in some hundred connections on a busy machine the client is rejected though its server listens.
+                # Why is not known yet; such a run is started again, and says so.
+                for _ in range(5):
+                    got = self.machine.run("qperf", "-lp", self.port, self.ip, "-cm", "1", "-t", "1", figure)
+                    if "Event rejected" not in got.out:
+                        break
+                    print(f"qperf {figure} was rejected, and is started again", file=sys.stderr)
+                self.assertEqual(got.status, 0, str(got))
                 self.assertRegex(got.out, r"(bw|latency|msg_rate) +=")
 
     def test_rcopy(self):
