@@ -18,6 +18,22 @@ bool Inside(uint64_t address, uint64_t base, uint64_t size, uint64_t* len) {
   return true;
 }
 
+// A word of memory is stored in one piece, as a device does: others look at it (completion counters) without a lock.
+void StoreBytes(std::byte* to, std::span<const std::byte> from) {
+  const auto address = reinterpret_cast<uintptr_t>(to);
+  if (from.size() == sizeof(uint64_t) && address % sizeof(uint64_t) == 0) {
+    uint64_t word = 0;
+    std::memcpy(&word, from.data(), sizeof(word));
+    __atomic_store_n(reinterpret_cast<uint64_t*>(to), word, __ATOMIC_RELEASE);
+  } else if (from.size() == sizeof(uint32_t) && address % sizeof(uint32_t) == 0) {
+    uint32_t word = 0;
+    std::memcpy(&word, from.data(), sizeof(word));
+    __atomic_store_n(reinterpret_cast<uint32_t*>(to), word, __ATOMIC_RELEASE);
+  } else {
+    std::memcpy(to, from.data(), from.size());
+  }
+}
+
 }  // namespace
 
 Fabric::Fabric(Asic asic, const Memories& own, ipc::MemoryTable& memories, Mmu& mmu)
@@ -136,7 +152,7 @@ std::optional<uint64_t> Fabric::Write(uint64_t address, std::span<const std::byt
     if (run.kind == Run::Kind::kFault || run.kind == Run::Kind::kRegisters) return address;
     const auto part = from.first(run.len);
     if (run.kind == Run::Kind::kBytes) {
-      std::memcpy(run.bytes, part.data(), part.size());
+      StoreBytes(run.bytes, part);
     } else if (!run.host->Write(run.offset, part)) {
       return address;
     }
