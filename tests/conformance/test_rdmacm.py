@@ -149,6 +149,10 @@ class Programs(RdmaCmCase):
             self.talk(["rstream", "-p", port],
                       ["rstream", "-s", self.ip, "-p", port, "-I", "5", "-C", "4", "-S", size], False)
 
+    # Writes into mapped memory that nothing completes: a side polls the last byte of the message, and answers there.
+    def test_riostream(self):
+        self.talk(["riostream", "-p", self.port], ["riostream", "-s", self.ip, "-p", self.port])
+
     # Its queues of one entry, its server's child and its timer by SIGALRM are unlike the others'.
     def test_qperf(self):
         need("qperf")

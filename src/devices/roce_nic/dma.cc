@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "devices/roce_nic/place.h"
 #include "ipc/memory_window.h"
 #include "uapi/rxe.h"
 
@@ -156,7 +157,7 @@ CopyResult Copy(const Engine& engine, const Stretch& to, const Stretch& from) {
     if (target.len == 0) return Target(target.gone);
     uint64_t moved = target.len;
     if (source.pointer != nullptr && target.pointer != nullptr) {
-      memmove(target.pointer, source.pointer, moved);
+      Place(target.pointer, source.pointer, moved);
     } else if (source.pointer != nullptr) {
       moved = CrossProcess(engine, target.mm, source.pointer, target.address, moved, true, &gone);
       if (moved == 0) return Target(gone);
@@ -180,7 +181,7 @@ CopyResult CopyIn(const Engine& engine, const Stretch& to, const void* from, uin
     if (target.len == 0) return Target(target.gone);
     uint64_t moved = target.len;
     if (target.pointer != nullptr) {
-      memcpy(target.pointer, bytes + done, moved);
+      Place(target.pointer, bytes + done, moved);
     } else {
       moved = CrossProcess(engine, target.mm, const_cast<std::byte*>(bytes + done), target.address, moved, true, &gone);
       if (moved == 0) return Target(gone);

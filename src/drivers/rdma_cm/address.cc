@@ -101,7 +101,7 @@ void Address::set_ip(const Gid& gid) {
 }
 
 bool Address::IsZero() const {
-  if (family() == AF_INET) return bytes_[kIp4] == 0;  // ipv4_is_zeronet()
+  if (family() == AF_INET) return Get<uint32_t>(kIp4) == 0;  // ipv4_is_zeronet() since Linux 5.3
   return size() != 0 && gid() == Gid{};
 }
 

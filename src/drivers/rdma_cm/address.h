@@ -46,7 +46,7 @@ class Address {
   // The other way, of the same family and port.
   void set_ip(const Gid& gid);
 
-  bool IsZero() const;       // cma_zero_addr(); IPv4: 0.0.0.0/8
+  bool IsZero() const;       // cma_zero_addr()
   bool IsLoopback() const;   // cma_loopback_addr(); IPv4: 127.0.0.0/8
   bool IsLinkLocal() const;  // IPv6 fe80::/10
   bool IsMulticast() const;

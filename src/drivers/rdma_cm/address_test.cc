@@ -29,6 +29,7 @@ TEST_F(Addresses, BindErrno) {
       {"10.7.1.2", 5003, 0},  // another address, another owner
       {"fd00::2", 5003, 0},
       {"10.7.0.9", 5004, EADDRNOTAVAIL},  // nobody has it
+      {"0.0.0.49", 5004, EADDRNOTAVAIL},  // no wildcard: what fio binds to for bindname=1...
       {"10.9.0.1", 5004, ENODEV},         // no NIC has it
       {"fe80::1", 5004, EINVAL},          // link-local without a scope
       {"10.7.0.2", 1023, EACCES},
