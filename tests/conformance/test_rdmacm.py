@@ -161,8 +161,8 @@ class Programs(RdmaCmCase):
         wait_until("qperf listens", lambda: harness.listening(int(self.port)))
         for figure in ("rc_bw", "rc_lat", "rc_rdma_write_lat", "rc_rdma_read_bw", "ver_rc_fetch_add"):
             with self.subTest(figure):
-                # Once in some hundred connections on a busy machine the client is rejected though its server listens.
-                # Why is not known yet; such a run is started again, and says so.
+                # Its 0.4.11 tells the client the port and listens afterwards (mended in its 118a571, "Fix rdmacm race"): a
+                # client that is the first is rejected, on Linux too. Such a run is started again, and says so.
                 for _ in range(5):
                     got = self.machine.run("qperf", "-lp", self.port, self.ip, "-cm", "1", "-t", "1", figure)
                     if "Event rejected" not in got.out:
