@@ -32,8 +32,9 @@ enum Turn : uint32_t { kTurnProgram = 0, kTurnMachine = 1, kTurnClosed = 2 };
 enum class Op : uint32_t {
   kNone = 0,
   kOpen,    // arg0 node id, arg1 open flags, arg2 mode -> result fd (installed by kInstallFd before)
-  kIoctl,   // arg0 request, arg1 argument -> result
-  kWrite,   // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; value0 = number of the queue
+  kIoctl,   // arg0 request, arg1 argument, arg3 -> result
+  kWrite,   // arg0 buffer, arg1 length, arg2 offset (-1: file position), arg3 -> result bytes; value0 = number of the
+            // queue
             //   pair that a POST_SEND named (0: the write was something else). Of a kFileRdmaCm: -EAGAIN as for kRead,
             //   with value1 = 1: take one readiness byte from the socket
   kRead,    // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; -EAGAIN when nothing is
@@ -73,6 +74,10 @@ enum class Op : uint32_t {
 };
 
 constexpr uint64_t kMapTrapsStores = uint64_t{1} << 32;  // kMmap's value0
+// Result of a kIoctl or kWrite with arg3 = 1 that would pin pages which the program could share: nothing was done. The
+// program moves what it can of value0 (address), value1 (length) into the host memory (kShareHost) and makes the call
+// again with arg3 = 0.
+constexpr int64_t kShareFirst = -512;  // ERESTARTSYS, which no program sees
 
 // Message.file_kind: how the shim treats a descriptor.
 enum FileKind : uint32_t {

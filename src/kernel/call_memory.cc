@@ -38,6 +38,7 @@ Status CallMemory::CopyTo(uint64_t address, std::span<const std::byte> from) {
   if (from.empty()) return {};
   uint64_t end = 0;
   if (!CheckedAdd(address, from.size(), &end)) return Err(EFAULT);
+  if (dropped_) return {};
   Supersede(address, end);
   const ipc::OutputRecord record = {address, from.size()};
   if (address >= stack_low_ && end <= stack_high_ && store_count_ < stores_.size() &&

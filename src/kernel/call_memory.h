@@ -28,6 +28,13 @@ class CallMemory : public UserMemory {
   Status CopyFrom(std::span<std::byte> to, uint64_t user_address) override;
   Status CopyTo(uint64_t user_address, std::span<const std::byte> from) override;
 
+  // The call is made again from its beginning: nothing that it stores from now on reaches the program, nor what
+  // `output` holds. A driver may store its answer whatever came of it, over the argument that is still needed.
+  void DropStores() {
+    dropped_ = true;
+    store_count_ = output_bytes_ = 0;
+  }
+
   // What `output` holds for the program to carry out. The end of the call: nothing is stored afterwards.
   uint32_t output_bytes() const { return output_bytes_; }
 
@@ -48,6 +55,7 @@ class CallMemory : public UserMemory {
   uint32_t output_bytes_ = 0;
   std::array<Store, 8> stores_;  // the first store_count_; what output_ says may not be ours any more
   uint32_t store_count_ = 0;
+  bool dropped_ = false;
 };
 
 }  // namespace causeway::kernel

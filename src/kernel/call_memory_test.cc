@@ -180,6 +180,22 @@ TEST_F(CallMemoryTest, ManySmallStoresAllArrive) {
 }
 
 // The program's word for where its stack and its argument are is looked at before it is used.
+// A call that is made again (ipc::kShareFirst). habanalabs' ioctls store their answer, a union with the argument,
+// whatever came of the call (drivers/misc/habanalabs/common/habanalabs_ioctl.c _hl_ioctl()).
+TEST_F(CallMemoryTest, ACallThatIsMadeAgainStoresNothing) {
+  const Bytes answer = Pattern(1);
+  Bytes heap = {};
+  CallMemory memory = Call(64);
+  ASSERT_TRUE(memory.CopyTo(At(stack_.data()), std::span(answer).first(16)));
+  memory.DropStores();
+  ASSERT_TRUE(memory.CopyTo(At(stack_.data()) + 32, std::span(answer).first(16)));
+  ASSERT_TRUE(memory.CopyTo(At(heap.data()), std::span(answer).first(16)));
+  EXPECT_EQ(memory.output_bytes(), 0u);
+  CarryOut(memory);
+  EXPECT_EQ(stack_[1], std::byte{0});
+  EXPECT_EQ(heap[1], std::byte{0});
+}
+
 TEST_F(CallMemoryTest, NonsenseCountsAsNothing) {
   struct {
     const char* name;

@@ -113,7 +113,7 @@ Status CheckRangeInMaps(std::string_view maps, uint64_t address, uint64_t len, b
 }
 
 Status CheckProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write) {
-  CW_CHECK(PinProcessRange(maps, address, len, write, {}));
+  CW_CHECK(PinProcessRange(maps, address, len, write, {}, 0));
   return {};
 }
 
@@ -128,12 +128,12 @@ bool ProcessPagesAre(const ProcessMaps& maps, uint64_t address, uint64_t len, ui
   return true;
 }
 
-Result<std::vector<SharedPages>> PinProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write,
-                                                 HostFile file) {
+Result<ProcessRange> PinProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write, HostFile file,
+                                     uint64_t stack) {
   uint64_t end = 0;
   if (!CheckedAdd(address, len, &end)) return Err(EFAULT);
-  std::vector<SharedPages> shared;
-  if (len == 0) return shared;
+  ProcessRange range;
+  if (len == 0) return range;
   uapi::VmaWalker<HostSystem> walker(maps.fd());
   uapi::Vma vma;
   for (uint64_t covered = address; covered < end; covered = vma.end) {
@@ -141,10 +141,12 @@ Result<std::vector<SharedPages>> PinProcessRange(const ProcessMaps& maps, uint64
     if (write ? !vma.write : !vma.read) return Err(EFAULT);
     if (IsOf(vma, file)) {
       const uint64_t stop = vma.end < end ? vma.end : end;
-      shared.push_back({covered - address, stop - covered, vma.offset + (covered - vma.start)});
+      range.shared.push_back({covered - address, stop - covered, vma.offset + (covered - vma.start)});
+    } else if (uapi::IsPrivateMemory(vma) && (stack < vma.start || stack >= vma.end)) {
+      range.has_private = true;
     }
   }
-  return shared;
+  return range;
 }
 
 Result<std::vector<std::pair<uint64_t, uint64_t>>> MappedOffsets(pid_t pid, HostFile file) {

@@ -43,12 +43,16 @@ class ProcessMaps {
 // Is every page of [address, address + len) mapped with the access that get_user_pages() asks for (mm/gup.c
 // check_vma_flags(): VM_WRITE to write, else VM_READ)? errors: EFAULT.
 Status CheckProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write);
-// The same, and which of these pages map the host's file `file` shared (device number, inode).
 struct HostFile {
   uint64_t device = 0, inode = 0;  // st_dev, st_ino; inode 0: none
 };
-Result<std::vector<SharedPages>> PinProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write,
-                                                 HostFile file);
+struct ProcessRange {
+  std::vector<SharedPages> shared;  // which pages map the host's file, shared
+  bool has_private = false;         // some are private memory (uapi::IsPrivateMemory()) without the address asked for
+};
+// CheckProcessRange(), and what the pages are. `stack`: an address; the mapping that has it does not count as private.
+Result<ProcessRange> PinProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write, HostFile file,
+                                     uint64_t stack);
 // Offsets in `file` that the process maps anywhere, [start, end), in order of address. errors: the host's.
 Result<std::vector<std::pair<uint64_t, uint64_t>>> MappedOffsets(pid_t pid, HostFile file);
 // Are all of these pages at least `page` bytes each (hugetlbfs)? No, where the host's kernel does not tell.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,6 +60,42 @@ TEST(CheckRange, AsksTheHostKernel) {
   EXPECT_FALSE(CheckProcessRange(maps, address, 8192, true));
   ::munmap(page, 8192);
   EXPECT_FALSE(CheckProcessRange(maps, address, 8192, false));
+}
+
+// What a program is told to share before its memory is pinned (ipc::kShareFirst).
+TEST(PinProcessRange, TellsSharedPagesFromPrivateOnes) {
+  const UniqueFd memory(::memfd_create("host", MFD_CLOEXEC));
+  ASSERT_EQ(::ftruncate(memory.get(), 8 * 4096), 0);
+  struct stat status;
+  ASSERT_EQ(::fstat(memory.get(), &status), 0);
+  const HostFile file = {status.st_dev, status.st_ino};
+  char* const pages =
+      static_cast<char*>(::mmap(nullptr, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(pages, MAP_FAILED);
+  const auto address = reinterpret_cast<uint64_t>(pages);
+  const ProcessMaps maps(::getpid());
+
+  auto range = PinProcessRange(maps, address, 4 * 4096, true, file, 0);
+  ASSERT_TRUE(range);
+  EXPECT_TRUE(range->shared.empty());
+  EXPECT_TRUE(range->has_private);
+  EXPECT_FALSE(PinProcessRange(maps, address, 4 * 4096, true, file, address + 17)->has_private) << "a stack";
+
+  ASSERT_NE(::mmap(pages + 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory.get(), 5 * 4096),
+            MAP_FAILED);
+  range = PinProcessRange(maps, address + 100, 8192, true, file, 0);
+  ASSERT_TRUE(range);
+  EXPECT_TRUE(range->has_private);
+  ASSERT_EQ(range->shared.size(), 1u);
+  EXPECT_EQ(range->shared[0].start, 4096u - 100);
+  EXPECT_EQ(range->shared[0].len, 4096u);
+  EXPECT_EQ(range->shared[0].offset, 5u * 4096);
+  EXPECT_FALSE(PinProcessRange(maps, address + 4096 + 8, 64, true, file, 0)->has_private);
+
+  ASSERT_EQ(::mprotect(pages, 4096, PROT_READ), 0);
+  EXPECT_FALSE(PinProcessRange(maps, address, 8192, false, file, 0)->has_private) << "it could not be copied back";
+  EXPECT_FALSE(PinProcessRange(maps, address, 8192, true, file, 0));
+  ::munmap(pages, 4 * 4096);
 }
 
 TEST(ProcessMemory, CopiesAndFaultsAsCopyFromUserDoes) {

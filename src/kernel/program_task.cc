@@ -112,6 +112,18 @@ Result<UniqueFd> ProgramTask::GetHostFd(int fd) {
   return descriptor;
 }
 
+Result<std::vector<SharedPages>> ProgramTask::PinRange(uint64_t address, uint64_t len, bool write) {
+  CW_TRY(auto range,
+         PinProcessRange(thread_.program->maps(), address, len, write, thread_.program->host_memory, call_.stack_low));
+  const auto op = static_cast<ipc::Op>(call_.op);
+  if (range.has_private && (op == ipc::Op::kIoctl || op == ipc::Op::kWrite) && call_.arg[3] == 1) {
+    share_first_ = {address, len};
+    memory_.DropStores();
+    return Err(ERESTART);
+  }
+  return std::move(range.shared);
+}
+
 Result<std::shared_ptr<PinnedMemory>> ProgramTask::PinPages(uint64_t address, uint64_t len, bool write) {
   CW_TRY(const auto shared, PinRange(address, len, write));
   std::shared_ptr<PinnedPages> pages;

@@ -17,6 +17,7 @@ class ProgramTask : public Task {
   ProgramTask(ProgramThread& thread, FileTable& files, const ipc::Message& call)
       : thread_(thread),
         files_(files),
+        call_(call),
         memory_(thread.program->pid, call, thread.channel.input(), thread.channel.output()) {}
 
   pid_t pid() const override { return thread_.program->pid; }
@@ -37,10 +38,7 @@ class ProgramTask : public Task {
   bool PagesAre(uint64_t address, uint64_t len, uint64_t page) override {
     return ProcessPagesAre(thread_.program->maps(), address, len, page);
   }
-  Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) override {
-    return PinProcessRange(thread_.program->maps(), address, len, write, thread_.program->host_memory);
-  }
-
+  Result<std::vector<SharedPages>> PinRange(uint64_t address, uint64_t len, bool write) override;
   Result<std::shared_ptr<PinnedMemory>> PinPages(uint64_t address, uint64_t len, bool write) override;
   Result<UniqueFd> Pidfd() override;
 
@@ -57,6 +55,12 @@ class ProgramTask : public Task {
 
   Program& program() { return *thread_.program; }
   HostMemoryKeeper* keeper() { return thread_.program->keeper; }  // null: nothing is shared
+  // The call is refused for now: this part of the program's memory should be shared first (ipc::kShareFirst). `len` 0:
+  // no.
+  struct Range {
+    uint64_t address = 0, len = 0;
+  };
+  Range share_first() const { return share_first_; }
   // A descriptor was made and not kept: its file's release is due when the call has ended.
   bool install_failed() const { return install_failed_; }
 
@@ -65,8 +69,10 @@ class ProgramTask : public Task {
 
   ProgramThread& thread_;
   FileTable& files_;
+  const ipc::Message& call_;
   CallMemory memory_;
   bool install_failed_ = false;
+  Range share_first_;
   uint64_t hint_ = 0;
 };
 

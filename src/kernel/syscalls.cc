@@ -36,6 +36,11 @@ ipc::Message Syscalls::Handle(ProgramTask& task, const ipc::Message& call) {
     result = Err(EIO);
   }
   answer.result = result ? *result : -static_cast<int64_t>(result.error().code());
+  if (const auto range = task.share_first(); range.len != 0 && !result) {
+    answer.result = ipc::kShareFirst;
+    answer.value[0] = range.address;
+    answer.value[1] = range.len;
+  }
   if (cleared != 0 && static_cast<ipc::Op>(call.op) != ipc::Op::kStat) answer.value[3] = cleared;
   if (task.install_failed()) files_.Drain();
   log::Debug("pid {} tid {} op {} file {:#x} args {:#x} {:#x} {:#x} = {}", task.pid(), task.tid(), call.op, call.file,

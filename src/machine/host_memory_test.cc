@@ -38,9 +38,12 @@ class HostMemoryTest : public ::testing::Test {
     return static_cast<char*>(at);
   }
   uint64_t Resident() { return memories_.resident_bytes(ipc::kHostMemory); }
+  std::vector<kernel::SharedPages> Shared(uint64_t address, uint64_t len) {
+    return kernel::PinProcessRange(kernel::ProcessMaps(mm_.pid), address, len, true, host_->file(), 0)->shared;
+  }
   uint32_t Register(const char* at, uint64_t len) {
     const auto address = reinterpret_cast<uint64_t>(at);
-    const auto shared = *kernel::PinProcessRange(kernel::ProcessMaps(mm_.pid), address, len, true, host_->file());
+    const auto shared = Shared(address, len);
     std::vector<roce::HostPiece> pieces;
     for (const auto& part : shared) pieces.push_back({part.start, part.len, part.offset});
     const roce::HostRegion host = {mm_.index, address, pieces};
@@ -54,8 +57,7 @@ class HostMemoryTest : public ::testing::Test {
 
   std::shared_ptr<kernel::PinnedPages> Pin(const char* at, uint64_t len) {
     const auto address = reinterpret_cast<uint64_t>(at);
-    return host_->Pin(mm_, address, len,
-                      *kernel::PinProcessRange(kernel::ProcessMaps(mm_.pid), address, len, true, host_->file()));
+    return host_->Pin(mm_, address, len, Shared(address, len));
   }
 
   std::unique_ptr<ArenaMemory> arena_;

@@ -90,7 +90,7 @@ bool IsThreadsOwn(const uapi::Vma& vma, uint64_t start, uint64_t end) {
 }
 
 bool CanMove(const uapi::Vma& vma, uint64_t start, uint64_t end) {
-  return !vma.shared && vma.inode == 0 && vma.read && vma.write && !IsThreadsOwn(vma, start, end);
+  return uapi::IsPrivateMemory(vma) && !IsThreadsOwn(vma, start, end);
 }
 
 // VM_DONTCOPY of the mapping that begins at `start`: "VmFlags: ... dc" of /proc/self/smaps. *known is false when it
@@ -300,16 +300,6 @@ bool TurnOn(int memory) {
   return true;
 }
 
-bool AllShared(uint64_t start, uint64_t end) {
-  if (!MayBeHostShared(start, end - start)) return false;
-  OwnMaps maps;
-  uapi::Vma vma;
-  for (uint64_t at = start; at < end; at = vma.end) {
-    if (!maps.Next(at, &vma) || vma.start > at || !IsHostVma(vma)) return false;
-  }
-  return true;
-}
-
 // The next stretch of [at, end) that can be moved; *at is set behind it. False: there is none.
 bool NextMovable(OwnMaps& maps, uint64_t* at, uint64_t end, Place* out) {
   uapi::Vma vma;
@@ -374,35 +364,6 @@ void ShareLocked(uint64_t start, uint64_t end) {
   }
 }
 
-void Share(uint64_t start, uint64_t length, uint32_t access) {
-  // A region on demand follows what the program maps: its pages are looked up at each access.
-  if (length == 0 || start + length < start || start + length > PageDown(~uint64_t{0}) ||
-      (access & uapi::IB_ACCESS_ON_DEMAND) != 0) {
-    return;
-  }
-  const uint64_t from = PageDown(start);
-  const uint64_t to = PageUp(start + length);
-  if (AllShared(from, to)) return;
-  const ErrnoKeeper keeper;
-  {
-    const LockGuard lock(host_lock);
-    ShareLocked(from, to);
-  }
-  keeper.Restore();
-}
-
-// A copy of what the program points at, which may be anything.
-bool ReadOwn(uint64_t address, void* out, size_t size) {
-  if (size == 0) return true;
-  if (StackOf(__builtin_frame_address(0), address, size).Holds(address, size)) {
-    CopyRaw(out, reinterpret_cast<const void*>(address), size);
-    return true;
-  }
-  struct iovec here = {out, size};
-  struct iovec there = {reinterpret_cast<void*>(address), size};
-  return Raw(SYS_process_vm_readv, Raw(SYS_getpid), &here, 1, &there, 1, 0) == static_cast<long>(size);
-}
-
 }  // namespace
 
 void WidenHostBounds(uintptr_t start, uintptr_t end) {
@@ -427,59 +388,16 @@ bool IsHostVma(const uapi::Vma& vma) {
   return start == nullptr || reinterpret_cast<uintptr_t>(start) + vma.offset % ipc::kMemoryWindow != vma.start;
 }
 
-void ShareForWrite(const void* buffer, size_t size) {
-  struct {
-    uapi::ib_uverbs_cmd_hdr header;
-    uapi::ib_uverbs_reg_mr request;
-  } call;
-  if (state.load(std::memory_order_relaxed) == kOff || size < sizeof(call) ||
-      !ReadOwn(reinterpret_cast<uintptr_t>(buffer), &call, sizeof(call)) ||
-      call.header.command != uapi::IB_USER_VERBS_CMD_REG_MR) {
-    return;
-  }
-  Share(call.request.start, call.request.length, call.request.access_flags);
-}
+bool MayShareHost() { return state.load(std::memory_order_relaxed) != kOff; }
 
-void ShareForIoctl(unsigned long request, const void* argument) {
-  constexpr uint16_t kMostAttributes = 16;
-  struct {
-    uapi::ib_uverbs_ioctl_hdr header;
-    uapi::ib_uverbs_attr attributes[kMostAttributes];
-  } call;
-  const auto at = reinterpret_cast<uintptr_t>(argument);
-  if (state.load(std::memory_order_relaxed) == kOff || static_cast<uint32_t>(request) != uapi::kRdmaVerbsIoctl ||
-      !ReadOwn(at, &call.header, sizeof(call.header)) || call.header.object_id != uapi::UVERBS_OBJECT_DEVICE ||
-      call.header.method_id != uapi::UVERBS_METHOD_INVOKE_WRITE || call.header.num_attrs > kMostAttributes ||
-      !ReadOwn(at + sizeof(call.header), call.attributes, call.header.num_attrs * sizeof(uapi::ib_uverbs_attr))) {
-    return;
+void ShareHost(uint64_t address, uint64_t length) {
+  if (length == 0 || address + length < address || address + length > PageDown(~uint64_t{0})) return;
+  const ErrnoKeeper keeper;
+  {
+    const LockGuard lock(host_lock);
+    ShareLocked(PageDown(address), PageUp(address + length));
   }
-  bool registers = false;
-  uint64_t input = 0;
-  for (uint16_t i = 0; i < call.header.num_attrs; ++i) {
-    const uapi::ib_uverbs_attr& attribute = call.attributes[i];
-    if (attribute.attr_id == uapi::UVERBS_ATTR_WRITE_CMD) {
-      registers = static_cast<uint32_t>(attribute.data) == uapi::IB_USER_VERBS_CMD_REG_MR;
-    }
-    if (attribute.attr_id == uapi::UVERBS_ATTR_CORE_IN && attribute.len >= sizeof(uapi::ib_uverbs_reg_mr)) {
-      input = attribute.data;
-    }
-  }
-  uapi::ib_uverbs_reg_mr region;
-  if (registers && input != 0 && ReadOwn(input, &region, sizeof(region))) {
-    Share(region.start, region.length, region.access_flags);
-  }
-}
-
-void ShareForMap(unsigned long request, const void* argument) {
-  const auto number = static_cast<uint32_t>(request);
-  uapi::hl_mem_in call;
-  if (state.load(std::memory_order_relaxed) == kOff ||
-      (number != uapi::HlIoctlH(uapi::kHlMemory) && number != uapi::HlIoctlDrm(uapi::kHlMemory)) ||
-      !ReadOwn(reinterpret_cast<uintptr_t>(argument), &call, sizeof(call)) || call.op != uapi::kHlMemOpMap ||
-      (call.flags & uapi::kHlMemUserptr) == 0) {
-    return;
-  }
-  Share(call.map_host.host_virt_addr, call.map_host.mem_size, 0);
+  keeper.Restore();
 }
 
 bool IsHostShared(uintptr_t address, size_t length) {

@@ -3,7 +3,7 @@
 // machine's processes share (ipc::kHostMemory), so that RDMA and DMA to and from it is a memcpy. The bytes, the
 // addresses and what the program can do with them stay as they are; docs/architecture.md, "Host memory", has the cases.
 //
-//   REG_MR or MAP seen in write() or ioctl() -> pages of the region that are private anonymous memory:
+//   a call that would pin memory, answered kShareFirst -> pages of it that are private anonymous memory:
 //     one thread:      copy to the host memory, map that over them
 //     several threads: userfaultfd holds up who touches them; moved aside, copied, shared pages mapped, woken
 //
@@ -21,11 +21,10 @@
 
 namespace causeway::shim {
 
-// A uverbs write() or ioctl(), before it goes to the machine: shares what it registers.
-void ShareForWrite(const void* buffer, size_t size);
-void ShareForIoctl(unsigned long request, const void* argument);
-// An ioctl on a driver's node, before it goes to the machine: habanalabs' MEMORY, when it maps host memory.
-void ShareForMap(unsigned long request, const void* argument);
+// False: nothing is shared in this process any more, so that there is no use in asking for it.
+bool MayShareHost();
+// Shares what can be moved of this memory.
+void ShareHost(uint64_t address, uint64_t length);
 
 // [low, high) holds all that was ever shared here; empty at first. What calls on other memory pay is these loads.
 struct HostBounds {

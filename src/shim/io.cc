@@ -83,18 +83,28 @@ int64_t ReadFile(int fd, void* buffer, size_t size, uint64_t offset) {
   }
 }
 
+// A call that may pin memory of this program: what the machine would rather have shared is moved, and the call
+// repeated.
+int64_t PinningCall(int fd, ipc::Op op, CallArgs args, ipc::Message* reply, const CallData& data) {
+  args.a3 = MayShareHost() ? 1 : 0;
+  const int64_t result = FileCall(fd, op, args, reply, data);
+  if (result != ipc::kShareFirst) return result;
+  ShareHost(reply->value[0], reply->value[1]);
+  args.a3 = 0;
+  return FileCall(fd, op, args, reply, data);
+}
+
 int64_t WriteFile(int fd, const void* buffer, size_t size, uint64_t offset) {
   const bool uverbs = KindOf(fd) == kFdUverbs;
   if (uverbs) {
     const int64_t rung = RingDoorbell(fd, buffer, size);
     if (rung != kNotADoorbell) return rung;
-    ShareForWrite(buffer, size);
   }
   const CallData argument = ArgumentOnStack(__builtin_frame_address(0), buffer, size);
   const bool takes_events = KindOf(fd) == kFdRdmaCm;
   for (bool waited = false;; waited = true) {
     ipc::Message reply;
-    const int64_t result = FileCall(
+    const int64_t result = PinningCall(
         fd, ipc::Op::kWrite, {.a0 = reinterpret_cast<uintptr_t>(buffer), .a1 = size, .a2 = offset}, &reply, argument);
     if (uverbs && result > 0) LearnDoorbell(fd, buffer, size, reply.value[0]);
     if (!takes_events || (result != -EAGAIN && !(waited && result == -EBADF))) return result;
@@ -211,11 +221,10 @@ int Ioctl(int fd, unsigned long request, void* argument) {
     case FIOASYNC: return real.ioctl(fd, request, argument);
     default: break;
   }
-  if (KindOf(fd) == kFdUverbs) ShareForIoctl(request, argument);
-  if (KindOf(fd) == kFdDevice) ShareForMap(request, argument);
-  const int64_t result =
-      FileCall(fd, ipc::Op::kIoctl, {.a0 = static_cast<uint32_t>(request), .a1 = reinterpret_cast<uintptr_t>(argument)},
-               nullptr, IoctlArgument(__builtin_frame_address(0), static_cast<uint32_t>(request), argument));
+  ipc::Message reply;
+  const int64_t result = PinningCall(
+      fd, ipc::Op::kIoctl, {.a0 = static_cast<uint32_t>(request), .a1 = reinterpret_cast<uintptr_t>(argument)}, &reply,
+      IoctlArgument(__builtin_frame_address(0), static_cast<uint32_t>(request), argument));
   if (result >= 0 && (_IOC_DIR(request) & _IOC_READ) != 0) MarkDefined(argument, _IOC_SIZE(request));
   return static_cast<int>(Ret(result));
 }

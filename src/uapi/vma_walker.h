@@ -21,6 +21,9 @@ struct Vma {
   uint64_t page_size;  // 0: not known (the text does not tell)
 };
 
+// Private anonymous memory that can be read and written: what a program can move into the host memory.
+inline bool IsPrivateMemory(const Vma& vma) { return !vma.shared && vma.inode == 0 && vma.read && vma.write; }
+
 // One line of the text: "7f0000000000-7f0000021000 rw-p 00000000 00:01 1027 ...". False when it is none.
 inline bool ParseMapsLine(const char* at, const char* end, Vma* out) {
   const auto number = [&](unsigned base, uint64_t* value) {
