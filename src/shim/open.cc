@@ -48,10 +48,10 @@ int OpenTree(ResolvedPath& path, int flags, mode_t mode) {
   return fd;
 }
 
-// A real folder above a claim: what is opened relative to it is resolved again.
-int NoteAncestor(int fd) {
+// A real folder above a claim or under one: what is opened relative to it, ".." too, is resolved again.
+int NoteFolder(int fd) {
   struct stat status;
-  if (real.fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) (void)SetFd(fd, kFdOverlay, 0);
+  if (fd >= 0 && real.fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) (void)SetFd(fd, kFdOverlay, 0);
   return fd;
 }
 
@@ -114,11 +114,11 @@ int OpenAt(int dir, const char* path, int flags, mode_t mode) {
       fd = OpenTree(at, flags, mode);
       if (fd >= 0 || errno != ENOENT) return fd;
       keeper.Restore();
-      return real.openat(AT_FDCWD, at.logical, flags, mode);
+      return NoteFolder(real.openat(AT_FDCWD, at.logical, flags, mode));
     case ResolvedPath::kRealFirst: break;
   }
   fd = real.openat(AT_FDCWD, at.logical, flags, mode);
-  if (fd >= 0) return at.ancestor ? NoteAncestor(fd) : fd;
+  if (fd >= 0) return at.ancestor ? NoteFolder(fd) : fd;
   if (errno != ENOENT || (flags & O_CREAT) != 0) return fd;
   fd = OpenTree(at, flags, mode);
   if (fd >= 0) keeper.Restore();

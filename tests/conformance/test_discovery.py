@@ -157,6 +157,38 @@ class EveryDayPrograms(harness.TestCase):
         self.assertEqual(lines[0], lines[1])
         self.run_ok("test", "-d", f"/sys/bus/pci/devices/{lines[0]}")
 
+    # systemd's sd_device_new_from_devname() (`udevadm info /dev/infiniband/uverbs0`): from the number to the folder, whose
+    # uevent names the node.
+    def test_each_node_is_found_by_its_number(self):
+        script = ("import os, sys\n"
+                  "for node in sys.argv[1:]:\n"
+                  "    s = os.stat(node).st_rdev\n"
+                  "    folder = f'/sys/dev/char/{os.major(s)}:{os.minor(s)}'\n"
+                  "    assert os.path.basename(folder) in os.listdir('/sys/dev/char'), node\n"
+                  "    text = open(f'{folder}/uevent').read().split()\n"
+                  "    assert f'DEVNAME={node[5:]}' in text, (node, text)\n"
+                  "    assert os.path.realpath(folder).startswith('/sys/devices/'), node\n")
+        self.run_ok("python3", "-c", script, "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1",
+                    "/dev/infiniband/rdma_cm", "/dev/accel/accel0", "/dev/accel/accel_controlD1")
+
+    # gnulib's fts (find, grep -r, du, chmod -R) goes back by openat(fd, "..") and compares what it finds with what it saw
+    # on the way in; folders of the host that lie in the machine's must lead back there as well.
+    def test_dots_lead_back(self):
+        script = ("import os\n"
+                  "def key(status): return status.st_dev, status.st_ino\n"
+                  "for top in ('/sys/bus/pci', '/sys/devices', '/sys/class'):\n"
+                  "    for folder, _, _ in os.walk(top):\n"
+                  "        try: fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)\n"
+                  "        except FileNotFoundError: continue  # of the host, which removed it\n"
+                  "        above = os.open('..', os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)\n"
+                  "        assert key(os.fstat(above)) == key(os.stat(os.path.dirname(folder))), folder\n"
+                  "        os.close(fd)\n"
+                  "        os.close(above)\n")
+        self.run_ok("python3", "-c", script)
+        got = self.machine.run("find", "/sys/bus/pci", "/sys/devices", "-name", "uverbs[01]")
+        self.assertEqual(len(got.out.split()), 2, str(got))
+        self.assertNotIn("failed to read", got.err)
+
     def test_lspci_shows_the_accelerators(self):
         got = self.run_ok(harness.need("lspci"), "-n")
         self.assertEqual(len(re.findall(r"1da3:1020", got.out)), 2, str(got))

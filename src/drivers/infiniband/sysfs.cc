@@ -136,7 +136,7 @@ Status AddClasses(kernel::Tree& tree) {
   for (const char* claim : {"/sys/class/infiniband", "/sys/class/infiniband_verbs", "/dev/infiniband"}) {
     CW_CHECK(tree.Claim(claim));
   }
-  return {};
+  return tree.Claim(fmt::format("/sys/dev/char/{}:*", kUverbsMajor));
 }
 
 Status AddToTree(kernel::Tree& tree, IbDevice& device, const std::string& function_path) {
@@ -162,8 +162,10 @@ Status AddToTree(kernel::Tree& tree, IbDevice& device, const std::string& functi
   CW_CHECK(tree.AddLink(function_path + "/net/" + device.netdev(), "/sys/class/net/" + device.netdev()));
 
   CW_CHECK(AddClassDevice(tree, function_path, "infiniband_verbs", node,
-                          fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/{}\n", kUverbsMajor, minor, node)));
+                          fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/{}\nDEVMODE=0666\n", kUverbsMajor, minor, node)));
   const std::string verbs = function_path + "/infiniband_verbs/" + node;
+  CW_CHECK(tree.AddFolder(verbs + "/power"));
+  CW_CHECK(tree.AddLink(fmt::format("/sys/dev/char/{}:{}", kUverbsMajor, minor), "../../" + BelowSys(verbs)));
   CW_CHECK(tree.AddFile(verbs + "/ibdev", name + "\n"));
   CW_CHECK(tree.AddFile(verbs + "/dev", fmt::format("{}:{}\n", kUverbsMajor, minor)));
   CW_CHECK(tree.AddFile(verbs + "/abi_version", fmt::format("{}\n", uapi::kRxeUverbsAbiVersion)));

@@ -42,6 +42,8 @@ TEST_F(Sysfs, AttributesAreRxes) {
       {"/sys/class/infiniband_verbs/uverbs0/ibdev", "rxe0"},
       {"/sys/class/infiniband_verbs/uverbs0/dev", "231:192"},
       {"/sys/class/infiniband_verbs/uverbs0/abi_version", "2"},
+      {"/sys/dev/char/231:192/ibdev", "rxe0"},
+      {"/sys/dev/char/231:193/ibdev", "rxe1"},
       {"/sys/class/infiniband_verbs/uverbs1/ibdev", "rxe1"},
       {"/sys/class/infiniband_verbs/uverbs1/dev", "231:193"},
       {"/sys/class/infiniband/rxe0/node_type", "1: CA"},

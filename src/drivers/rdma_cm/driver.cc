@@ -23,6 +23,9 @@ Status AddToTree(kernel::Tree& tree, Cm& cm) {
       0644));
   CW_CHECK(tree.AddLink(folder + "/subsystem", "../../../../class/misc"));
   CW_CHECK(tree.AddLink("/sys/class/misc/rdma_cm", "../../devices/virtual/misc/rdma_cm"));
+  const std::string by_number = fmt::format("/sys/dev/char/{}:{}", UcmFile::kMajor, UcmFile::kMinor);
+  CW_CHECK(tree.AddLink(by_number, "../../devices/virtual/misc/rdma_cm"));
+  CW_CHECK(tree.Claim(by_number));
   CW_CHECK(tree.Claim("/sys/class/misc/rdma_cm"));
   CW_CHECK(tree.Claim(folder));
   return tree.AddDevice("/dev/infiniband/rdma_cm", 0666, UcmFile::kMajor, UcmFile::kMinor,
