@@ -161,8 +161,9 @@ Status AddToTree(kernel::Tree& tree, IbDevice& device, const std::string& functi
   // The host's own interface: an absolute target leaves the tree.
   CW_CHECK(tree.AddLink(function_path + "/net/" + device.netdev(), "/sys/class/net/" + device.netdev()));
 
-  CW_CHECK(AddClassDevice(tree, function_path, "infiniband_verbs", node,
-                          fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/{}\nDEVMODE=0666\n", kUverbsMajor, minor, node)));
+  CW_CHECK(AddClassDevice(
+      tree, function_path, "infiniband_verbs", node,
+      fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=infiniband/{}\nDEVMODE=0666\n", kUverbsMajor, minor, node)));
   const std::string verbs = function_path + "/infiniband_verbs/" + node;
   CW_CHECK(tree.AddFolder(verbs + "/power"));
   CW_CHECK(tree.AddLink(fmt::format("/sys/dev/char/{}:{}", kUverbsMajor, minor), "../../" + BelowSys(verbs)));
