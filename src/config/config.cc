@@ -464,7 +464,10 @@ class Parser {
 
 }  // namespace
 
-std::string ConfigError::ToString() const { return fmt::format("{}:{}:{}: {}", file, line, column, message); }
+std::string ConfigError::ToString() const {
+  if (line == 0) return fmt::format("{}: {}", file, message);
+  return fmt::format("{}:{}:{}: {}", file, line, column, message);
+}
 
 bool IsMachineName(std::string_view name) {
   if (name.empty() || name.size() > 63 || name[0] == '.' || name[0] == '-') return false;

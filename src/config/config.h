@@ -141,7 +141,7 @@ struct ConfigError {
   uint32_t line = 0;
   uint32_t column = 0;
   std::string message;           // what is wrong, and after "; " what to do about it
-  std::string ToString() const;  // "file:line:column: message"
+  std::string ToString() const;  // "file:line:column: message"; "file: message" of the file as a whole
 };
 
 // Either a config, or at least one error, in file order. Every error that can be found is found, not only the first.

@@ -346,7 +346,7 @@ TEST(Config, ATreeWithoutRoomIsRefusedWithTheReason) {
 TEST(Config, AFileThatCannotBeReadIsAnError) {
   const ParseOutcome outcome = LoadConfig("/nonexistent/causeway.toml");
   ASSERT_EQ(outcome.errors.size(), 1U);
-  EXPECT_EQ(outcome.errors[0].ToString(), "/nonexistent/causeway.toml:0:0: cannot be read: No such file or directory");
+  EXPECT_EQ(outcome.errors[0].ToString(), "/nonexistent/causeway.toml: cannot be read: No such file or directory");
   EXPECT_THAT(LoadConfig("/").errors.at(0).message, HasSubstr("Is a directory"));
 }
 

@@ -8,7 +8,6 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
-#include <optional>
 #include <vector>
 
 #include "devices/gaudi/fabric.h"

@@ -18,7 +18,6 @@
 #include <mutex>
 #include <set>
 #include <span>
-#include <vector>
 
 #include "base/result.h"
 #include "drivers/rdma_cm/id.h"
