@@ -20,7 +20,7 @@
 namespace causeway::ipc {
 
 constexpr uint64_t kArenaMagic = 0x3176617765737561;  // "ausewav1"
-constexpr uint32_t kProtocolVersion = 2;
+constexpr uint32_t kProtocolVersion = 3;
 constexpr uint32_t kMaxThreads = 16384;  // program threads connected at once
 constexpr uint32_t kMaxClaims = 64;
 constexpr uint32_t kMaxNodes = 2048;

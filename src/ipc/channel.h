@@ -61,6 +61,16 @@ enum class Op : uint32_t {
   kExit,          // file 0; this thread leaves: its server thread ends, the slot is free
   kStoreMapped,   // file 0; arg0 vma id, arg1 offset in the mapping, arg2 value, arg3 bytes (at most 8)
 
+  // Sockets (kernel/socket.h). What the machine sends is in the descriptor's own queue, one packet a message.
+  kSocket,         // file 0; arg0 family, arg1 type with its flags, arg2 protocol -> result fd (by kInstallFd before)
+  kBind,           // arg0 address, arg1 its length
+  kConnect,        // arg0 address, arg1 its length
+  kSocketName,     // arg0 buffer, arg1 address of its length, arg2 1: the peer's (getpeername())
+  kSetOption,      // arg0 level, arg1 option, arg2 address of the value, arg3 its length
+  kGetOption,      // arg0 level, arg1 option, arg2 address of the value, arg3 address of its length
+  kSendMessage,    // arg0 address of a struct msghdr, arg1 flags, arg2 SO_SNDBUF -> result bytes
+  kBeforeReceive,  // arg0 room for bytes: the program is about to receive; -errno is what it gets instead
+
   // Machine to program, while a call is in progress:
   kDone =
       0x100,   // the call has ended. After any call but kStat, value3 not 0: file id of which nothing is left to read
@@ -88,6 +98,7 @@ enum FileKind : uint32_t {
   kFileDmaBuf,
   kFileAttribute,  // an open sysfs attribute: kRead, kWrite, kSeek
   kFileRdmaCm,     // /dev/infiniband/rdma_cm: a write() may take an event, and waits for one as a read() does
+  kFileNetlink,    // a netlink socket: what is received lies in the descriptor's queue
 };
 
 // Control-socket messages (one packet each, both ways).

@@ -77,6 +77,10 @@ Result<FileTable::Installed> FileTable::Install(Ref<File> file, uint32_t flags, 
   int ends[2];
   if (::socketpair(AF_UNIX, type, 0, ends) != 0) return HostErr();
   UniqueFd machine_end(ends[0]), program_end(ends[1]);
+  if (file->kind() == ipc::kFileNetlink) {
+    const int room = 1 << 20;  // cut to net.core.wmem_max: the longest request fits into its answer
+    (void)::setsockopt(machine_end.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+  }
   if ((flags & O_NONBLOCK) != 0 && ::fcntl(program_end.get(), F_SETFL, O_NONBLOCK) != 0) return HostErr();
 
   FileId id = 0;
@@ -209,6 +213,22 @@ bool FileTable::TakeReadable(FileId file, uint64_t generation) {
   const bool take = it->second.readable || Queued(it->second.end.get(), false);
   it->second.readable = false;
   return take;
+}
+
+Status FileTable::SendPacket(FileId file, std::span<const std::byte> packet) {
+  const std::lock_guard lock(mutex_);
+  const auto it = entries_.find(file);
+  if (it == entries_.end()) return Err(EBADF);
+  if (::send(it->second.end.get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return HostErr();
+  return {};
+}
+
+size_t FileTable::QueuedBytes(FileId file) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = entries_.find(file);
+  int bytes = 0;
+  if (it == entries_.end() || ::ioctl(it->second.end.get(), SIOCOUTQ, &bytes) != 0 || bytes < 0) return 0;
+  return static_cast<size_t>(bytes);
 }
 
 std::vector<FileTable::FileInfo> FileTable::List() const {

@@ -30,10 +30,11 @@
 #include "base/unique_fd.h"
 #include "kernel/file.h"
 #include "kernel/readiness.h"
+#include "kernel/socket.h"
 
 namespace causeway::kernel {
 
-class FileTable : public Readiness {
+class FileTable : public Readiness, public Packets {
  public:
   explicit FileTable(std::string machine_id);
   ~FileTable() override;
@@ -71,6 +72,10 @@ class FileTable : public Readiness {
   uint64_t Generation(FileId file) const;
   // Nothing was left to read when the generation was `generation`. True: the program shall take one byte back.
   bool TakeReadable(FileId file, uint64_t generation);
+
+  // ---- Packets
+  Status SendPacket(FileId file, std::span<const std::byte> packet) override;
+  size_t QueuedBytes(FileId file) const override;
 
   // While one lives, ClearReadable() on this thread is remembered for the program that is being served: the byte is in
   // its socket, only it can take it.

@@ -81,7 +81,8 @@ Result<int> ProgramTask::InstallOpened(Ref<File> file, uint32_t flags, uint32_t 
   const ipc::FileKind kind = file->kind();
   CW_TRY(auto installed, files_.Install(std::move(file), flags, access, pid()));
   // A file without a poll operation is always ready (vfs_poll(), DEFAULT_POLLMASK), and so is a dma-buf without fences.
-  if (kind != ipc::kFileEvent && kind != ipc::kFileRdmaCm) files_.SetReadable(installed.id);
+  const bool polls = kind == ipc::kFileEvent || kind == ipc::kFileRdmaCm || kind == ipc::kFileNetlink;
+  if (!polls) files_.SetReadable(installed.id);
   auto fd = Send(std::move(installed.end), kind, installed.id, flags, false);
   // No descriptor is left then, so the table sees the hangup; its release must not run here, under the driver's locks.
   if (!fd) install_failed_ = true;

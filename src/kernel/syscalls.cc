@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include <new>
 #include <span>
@@ -93,6 +94,19 @@ Result<int64_t> Syscalls::Dispatch(ProgramTask& task, const ipc::Message& call, 
     case ipc::Op::kHostUnmapped:
       if (task.keeper() != nullptr) task.keeper()->Unmapped(task.mm(), call.arg[0], call.arg[1]);
       return 0;
+    case ipc::Op::kSocket:
+      return Socket(task, static_cast<int>(call.arg[0]), static_cast<uint32_t>(call.arg[1]),
+                    static_cast<int>(call.arg[2]));
+    case ipc::Op::kBind:
+    case ipc::Op::kConnect:
+    case ipc::Op::kSocketName:
+    case ipc::Op::kSetOption:
+    case ipc::Op::kGetOption:
+    case ipc::Op::kSendMessage:
+    case ipc::Op::kBeforeReceive: {
+      CW_TRY(const auto opened, files_.Get(call.file));
+      return SocketCall(task, *opened.file, call);
+    }
     case ipc::Op::kNone:
     case ipc::Op::kExit:  // the server loop's
     case ipc::Op::kDone:
@@ -115,6 +129,18 @@ Result<int64_t> Syscalls::Open(ProgramTask& task, uint32_t node_id, uint32_t fla
   }
   CW_TRY(auto file, std::move(opened));
   CW_TRY(const int fd, task.InstallOpened(std::move(file), flags, flags & O_ACCMODE));
+  return fd;
+}
+
+// __sys_socket(): SOCK_CLOEXEC and SOCK_NONBLOCK are O_CLOEXEC and O_NONBLOCK.
+Result<int64_t> Syscalls::Socket(ProgramTask& task, int family, uint32_t type, int protocol) {
+  constexpr uint32_t kTypeMask = 0xf;  // SOCK_TYPE_MASK
+  const uint32_t flags = type & ~kTypeMask;
+  if ((flags & ~uint32_t{SOCK_CLOEXEC | SOCK_NONBLOCK}) != 0) return Err(EINVAL);
+  const auto it = sockets_.find({family, protocol});
+  if (it == sockets_.end()) return Err(EPROTONOSUPPORT);
+  CW_TRY(auto socket, it->second(task, static_cast<int>(type & kTypeMask)));
+  CW_TRY(const int fd, task.InstallFile(std::move(socket), flags));
   return fd;
 }
 

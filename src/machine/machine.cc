@@ -25,8 +25,10 @@
 #include "drivers/drm/driver.h"
 #include "drivers/habanalabs/driver.h"
 #include "drivers/infiniband/driver.h"
+#include "drivers/infiniband/nldev.h"
 #include "drivers/rdma_cm/driver.h"
 #include "drivers/rdma_cm/host_network.h"
+#include "drivers/rdma_cm/ucm_file.h"
 #include "ipc/channel.h"
 #include "ipc/memory_table.h"
 #include "kernel/file_table.h"
@@ -157,6 +159,7 @@ struct Machine::Parts {
   rdma_cm::HostNetwork network;
   std::optional<RdmaNics> rdma_nics;
   std::unique_ptr<rdma_cm::Driver> rdma_cm;
+  std::optional<infiniband::Nldev> nldev;
   std::optional<kernel::Syscalls> syscalls;
   std::unique_ptr<kernel::Server> server;
   std::unique_ptr<ControlServer> control;
@@ -226,11 +229,19 @@ Status Machine::Parts::AddDevices() {
   CW_TRY(infiniband, infiniband::Driver::Create(*tree, *nics, *bus, *files, nic_config));
   rdma_nics.emplace(*infiniband);
   CW_TRY(rdma_cm, rdma_cm::Driver::Create(*tree, *rdma_nics, network, *files));
+  nldev.emplace(infiniband->core());
+  nldev->AddClient({.name = "rdma_cm",
+                    .major = rdma_cm::UcmFile::kMajor,
+                    .minor = rdma_cm::UcmFile::kMinor,
+                    .abi = uapi::kRdmaUserCmAbiVersion,
+                    .device = "rdma_cm"});
   return {};
 }
 
 Status Machine::Parts::StartServing() {
   syscalls.emplace(*tree, *files, memories);
+  syscalls->AddSocketFamily(AF_NETLINK, uapi::kNetlinkRdma,
+                            [this](kernel::Task& task, int type) { return nldev->MakeSocket(task, *files, type); });
   kernel::ServerOptions options;
   options.socket_path = folder + "/" + ipc::kSocketName;
   options.header = &arena->header();

@@ -96,11 +96,31 @@ void CloseFrom(int first);
 
 // ---- sockets.cc
 int Socket(int family, int type, int protocol);
+int PidfdGetfd(int pidfd, int fd, unsigned flags);
+// On any descriptor; one that is not ordinary is asked for here.
+int Bind(int fd, const struct sockaddr* name, socklen_t size);
+int Connect(int fd, const struct sockaddr* name, socklen_t size);
+ssize_t Send(int fd, const void* buffer, size_t size, int flags);
+ssize_t Sendto(int fd, const void* buffer, size_t size, int flags, const struct sockaddr* to, socklen_t to_size);
+ssize_t Sendmsg(int fd, const struct msghdr* message, int flags);
+int Sendmmsg(int fd, struct mmsghdr* list, unsigned count, int flags);
+ssize_t Recv(int fd, void* buffer, size_t size, int flags);
+ssize_t Recvfrom(int fd, void* buffer, size_t size, int flags, struct sockaddr* from, socklen_t* from_size);
 ssize_t Recvmsg(int fd, struct msghdr* message, int flags);
 int Recvmmsg(int fd, struct mmsghdr* list, unsigned count, int flags, struct timespec* timeout);
-int PidfdGetfd(int pidfd, int fd, unsigned flags);
-// send() and the like on a virtual file: it is no socket to its program.
-bool RefuseSocketCall(int fd);
+int Shutdown(int fd, int how);
+int Getsockopt(int fd, int level, int option, void* value, socklen_t* size);
+int Setsockopt(int fd, int level, int option, const void* value, socklen_t size);
+int Getsockname(int fd, struct sockaddr* name, socklen_t* size);
+int Getpeername(int fd, struct sockaddr* name, socklen_t* size);
+
+// ---- netlink.cc: a netlink socket of the machine
+ssize_t NetlinkSend(int fd, const struct msghdr* message, int flags);
+ssize_t NetlinkReceive(int fd, struct msghdr* message, int flags);
+ssize_t NetlinkRead(int fd, const struct iovec* list, int count);
+ssize_t NetlinkWrite(int fd, const struct iovec* list, int count);
+int NetlinkGetOption(int fd, int level, int option, void* value, socklen_t* size);
+int NetlinkSetOption(int fd, int level, int option, const void* value, socklen_t size);
 
 // ---- stdio.cc
 FILE* Fopen(const char* path, const char* mode);

@@ -27,6 +27,7 @@ enum FdKind : uint8_t {
   kFdDmaBuf = ipc::kFileDmaBuf,
   kFdAttribute = ipc::kFileAttribute,
   kFdRdmaCm = ipc::kFileRdmaCm,
+  kFdNetlink = ipc::kFileNetlink,
   kFdUnasked = 15,
   kFdOverlay = 32,
   kFdPrivate = 33,

@@ -20,6 +20,8 @@ namespace {
 // Can be on what is no virtual file after all (an inherited descriptor of another machine).
 bool Settled(int fd) { return IsFileKind(SettledKind(fd)); }
 
+bool IsNetlink(int fd) { return KindOf(fd) == kFdNetlink; }
+
 bool IsPrivate(int fd) { return KindOf(fd) == kFdPrivate; }
 
 bool IsNonblocking(int fd) {
@@ -145,6 +147,10 @@ void TakeReadinessByte(int fd) {
 ssize_t Read(int fd, void* buffer, size_t size) {
   if (IsPrivate(fd)) return Ret(-EBADF);
   if (!Settled(fd)) return real.read(fd, buffer, size);
+  if (IsNetlink(fd)) {
+    const struct iovec part = {buffer, size};
+    return NetlinkRead(fd, &part, 1);
+  }
   return Ret(ReadFile(fd, buffer, size, kFilePosition));
 }
 
@@ -157,6 +163,7 @@ ssize_t Pread(int fd, void* buffer, size_t size, off_t offset) {
 ssize_t Readv(int fd, const struct iovec* list, int count) {
   if (IsPrivate(fd)) return Ret(-EBADF);
   if (!Settled(fd)) return real.readv(fd, list, count);
+  if (IsNetlink(fd)) return NetlinkRead(fd, list, count);
   return OnSegments(list, count,
                     [&](void* buffer, size_t size, uint64_t) { return ReadFile(fd, buffer, size, kFilePosition); });
 }
@@ -179,6 +186,10 @@ ssize_t Write(int fd, const void* buffer, size_t size) {
   if (__builtin_expect(KindOf(fd) == kFdUverbs, 1)) return Ret(WriteFile(fd, buffer, size, kFilePosition));
   if (IsPrivate(fd)) return Ret(-EBADF);
   if (!Settled(fd)) return real.write(fd, buffer, size);
+  if (IsNetlink(fd)) {
+    const struct iovec part = {const_cast<void*>(buffer), size};
+    return NetlinkWrite(fd, &part, 1);
+  }
   return Ret(WriteFile(fd, buffer, size, kFilePosition));
 }
 
@@ -191,6 +202,7 @@ ssize_t Pwrite(int fd, const void* buffer, size_t size, off_t offset) {
 ssize_t Writev(int fd, const struct iovec* list, int count) {
   if (IsPrivate(fd)) return Ret(-EBADF);
   if (!Settled(fd)) return real.writev(fd, list, count);
+  if (IsNetlink(fd)) return NetlinkWrite(fd, list, count);
   return OnSegments(list, count, [&](const void* buffer, size_t size, uint64_t) {
     return WriteFile(fd, buffer, size, kFilePosition);
   });

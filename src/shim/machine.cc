@@ -308,8 +308,8 @@ int64_t SlotForDepth(uint32_t depth) {
 
 // Only the cases of IsFileKind() are stored: what a later protocol may add is served like a device.
 uint8_t KindFor(uint32_t file_kind) {
-  return file_kind > ipc::kFileNone && file_kind <= ipc::kFileRdmaCm ? static_cast<uint8_t>(file_kind)
-                                                                     : uint8_t{kFdDevice};
+  return file_kind > ipc::kFileNone && file_kind <= ipc::kFileNetlink ? static_cast<uint8_t>(file_kind)
+                                                                      : uint8_t{kFdDevice};
 }
 
 int64_t InstallFd(uint32_t slot, const ipc::Message& message) {

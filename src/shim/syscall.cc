@@ -101,20 +101,27 @@ long Syscall(long number, long a, long b, long c, long d, long e, long f) {
     case SYS_close_range: return CloseRange(As<unsigned>(a), As<unsigned>(b), As<int>(c));
     case SYS_pidfd_getfd: return PidfdGetfd(fd, As<int>(b), As<unsigned>(c));
     case SYS_socket: return Socket(fd, As<int>(b), As<int>(c));
+    case SYS_bind: return ours ? Bind(fd, As<const struct sockaddr*>(b), As<socklen_t>(c)) : forward();
+    case SYS_connect: return ours ? Connect(fd, As<const struct sockaddr*>(b), As<socklen_t>(c)) : forward();
     case SYS_sendto:
-    case SYS_sendmsg:
-    case SYS_sendmmsg:
+      return ours ? Sendto(fd, As<const void*>(b), As<size_t>(c), As<int>(d), As<const struct sockaddr*>(e),
+                           As<socklen_t>(f))
+                  : forward();
+    case SYS_sendmsg: return ours ? Sendmsg(fd, As<const struct msghdr*>(b), As<int>(c)) : forward();
+    case SYS_sendmmsg: return ours ? Sendmmsg(fd, As<struct mmsghdr*>(b), As<unsigned>(c), As<int>(d)) : forward();
     case SYS_recvfrom:
-    case SYS_shutdown:
+      return ours ? Recvfrom(fd, As<void*>(b), As<size_t>(c), As<int>(d), As<struct sockaddr*>(e), As<socklen_t*>(f))
+                  : forward();
+    case SYS_shutdown: return ours ? Shutdown(fd, As<int>(b)) : forward();
     case SYS_getsockopt:
+      return ours ? Getsockopt(fd, As<int>(b), As<int>(c), As<void*>(d), As<socklen_t*>(e)) : forward();
     case SYS_setsockopt:
-    case SYS_getsockname:
-    case SYS_getpeername: return RefuseSocketCall(fd) ? -1 : forward();
-    case SYS_recvmsg: return RefuseSocketCall(fd) ? -1 : Recvmsg(fd, As<struct msghdr*>(b), As<int>(c));
+      return ours ? Setsockopt(fd, As<int>(b), As<int>(c), As<const void*>(d), As<socklen_t>(e)) : forward();
+    case SYS_getsockname: return ours ? Getsockname(fd, As<struct sockaddr*>(b), As<socklen_t*>(c)) : forward();
+    case SYS_getpeername: return ours ? Getpeername(fd, As<struct sockaddr*>(b), As<socklen_t*>(c)) : forward();
+    case SYS_recvmsg: return Recvmsg(fd, As<struct msghdr*>(b), As<int>(c));
     case SYS_recvmmsg:
-      return RefuseSocketCall(fd)
-                 ? -1
-                 : Recvmmsg(fd, As<struct mmsghdr*>(b), As<unsigned>(c), As<int>(d), As<struct timespec*>(e));
+      return Recvmmsg(fd, As<struct mmsghdr*>(b), As<unsigned>(c), As<int>(d), As<struct timespec*>(e));
     case SYS_fork: return real.fork();
     case SYS_vfork: return HostVfork();
     default: return forward();

@@ -104,6 +104,10 @@ class IbCore {
   Status PinPages(pid_t pid, uint64_t pages, uint64_t limit);
   void UnpinPages(pid_t pid, uint64_t pages);
 
+  // nldev.c privileged_qkey: programs may use Q_Keys with bit 31 without CAP_NET_RAW.
+  bool privileged_qkey() const { return privileged_qkey_.load(std::memory_order_relaxed); }
+  void set_privileged_qkey(bool allowed) { privileged_qkey_.store(allowed, std::memory_order_relaxed); }
+
   uint64_t NextSerial() { return next_serial_.fetch_add(1); }  // of uverbs files
 
  private:
@@ -116,6 +120,7 @@ class IbCore {
   const std::shared_ptr<EventRouter> events_ = std::make_shared<EventRouter>();
   std::vector<std::unique_ptr<IbDevice>> devices_;  // fixed before the first open
   std::atomic<uint64_t> next_serial_{1};
+  std::atomic<bool> privileged_qkey_{false};
 
   RemapThread remap_;
 
@@ -146,6 +151,8 @@ class IbDevice {
   const Mac& mac() const { return mac_; }
   const GidTable& gids() const { return gids_; }
   PendingRings& rings() { return rings_; }
+  bool use_cq_dim() const { return use_cq_dim_.load(std::memory_order_relaxed); }  // of kernel CQs: there are none
+  void set_use_cq_dim(bool use) { use_cq_dim_.store(use, std::memory_order_relaxed); }
 
   LinkState link() const { return QueryLink(netdev_); }
   LinkRate rate() const { return RateOf(config_.speed_mbps); }
@@ -189,6 +196,7 @@ class IbDevice {
   GidTable gids_;
   LinkState last_link_;  // the one that events were raised for
   PendingRings rings_;
+  std::atomic<bool> use_cq_dim_{false};
   void RaisePortEvent(uint32_t event_type);  // ib_uverbs_event_handler(): to every context
   mutable std::mutex files_mutex_;
   std::vector<UverbsFile*> files_;
@@ -204,5 +212,8 @@ constexpr uint32_t kMaxSrqWr = 1048576;
 constexpr uint32_t kMaxSrqSge = 27;
 constexpr uint8_t kPort = 1;    // the only one
 constexpr uint8_t kMaxMtu = 5;  // IB_MTU_4096
+// Device numbers of uverbsN: IB_UVERBS_MAJOR, IB_UVERBS_BASE_MINOR + N.
+constexpr uint32_t kUverbsMajor = 231;
+constexpr uint32_t kUverbsMinor = 192;
 
 }  // namespace causeway::infiniband

@@ -199,8 +199,9 @@ Status Qp::Modify(kernel::Task& task, ib_uverbs_modify_qp request) {
   }
   if ((mask & IB_QP_CUR_STATE) != 0 && request.cur_qp_state > IB_QPS_ERR) return Err(EINVAL);
   if ((mask & IB_QP_STATE) != 0 && request.qp_state > IB_QPS_ERR) return Err(EINVAL);
-  if ((mask & IB_QP_QKEY) != 0 && (request.qkey & kQkeyPrivileged) != 0 && !task.Capable(CAP_NET_RAW)) {
-    return Err(EPERM);
+  if ((mask & IB_QP_QKEY) != 0 && (request.qkey & kQkeyPrivileged) != 0 && !file_.core().privileged_qkey() &&
+      !task.Capable(CAP_NET_RAW)) {
+    return Err(EPERM);  // rdma_nl_get_privileged_qkey()
   }
 
   // _ib_modify_qp(): the address is resolved before the driver looks at the transition.

@@ -20,8 +20,6 @@
 namespace causeway::infiniband {
 namespace {
 
-constexpr uint32_t kUverbsMajor = 231;
-constexpr uint32_t kUverbsMinor = 192;
 constexpr uint32_t kGidFiles = 4;  // at least; every filled entry has its files, and one empty one after them
 
 using Counter = std::atomic<uint64_t> roce::NicCounters::*;

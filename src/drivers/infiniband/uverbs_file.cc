@@ -48,7 +48,7 @@ void UverbsFile::Unmapped(kernel::Task&, uint64_t vma) {
 }
 
 kernel::FileStat UverbsFile::Stat() const {
-  return {.mode = S_IFCHR | 0666, .rdev_major = 231, .rdev_minor = 192 + device_.number()};
+  return {.mode = S_IFCHR | 0666, .rdev_major = kUverbsMajor, .rdev_minor = kUverbsMinor + device_.number()};
 }
 
 std::string UverbsFile::Name() const { return "/dev/infiniband/uverbs" + std::to_string(device_.number()); }
