@@ -229,7 +229,7 @@ Status Machine::Parts::AddDevices() {
   CW_TRY(infiniband, infiniband::Driver::Create(*tree, *nics, *bus, *files, nic_config));
   rdma_nics.emplace(*infiniband);
   CW_TRY(rdma_cm, rdma_cm::Driver::Create(*tree, *rdma_nics, network, *files));
-  nldev.emplace(infiniband->core());
+  nldev.emplace(infiniband->core(), nullptr);
   nldev->AddClient({.name = "rdma_cm",
                     .major = rdma_cm::UcmFile::kMajor,
                     .minor = rdma_cm::UcmFile::kMinor,

@@ -29,7 +29,7 @@ Status GetContextCommand(Command& command) {
   NewDescriptor descriptor{command.task, fd};
   CW_CHECK(command.Respond(ib_uverbs_get_context_resp{.async_fd = static_cast<uint32_t>(fd),
                                                       .num_comp_vectors = command.file.core().num_comp_vectors()}));
-  CW_CHECK(command.file.MakeContext());
+  CW_CHECK(command.file.MakeContext(command.task));
   command.file.OfferDefaultAsync(events);
   descriptor.kept = true;
   return {};

@@ -31,6 +31,7 @@ Result<Ref<Cq>> Cq::Create(UverbsFile& file, kernel::Task& task, CqCreate create
   CW_CHECK(CheckCqe(create.cqe));
   CW_TRY(const uint32_t index, file.core().nics().CreateCq(file.device().nic(), SlotsFor(create.cqe)));
   auto cq = MakeRef<Cq>(file, std::move(create), index);
+  cq->set_tracked(file.Track(IbDevice::Restrack::kCq, task));
   const rxe_create_cq_resp response = {.mi = file.device().rings().Add(file.serial(), cq->ring_)};
   cq->offset_ = response.mi.offset;
   CW_CHECK(task.memory().Write(driver.out, response));
@@ -65,12 +66,14 @@ void Cq::Release() {
   if (channel_) events_reported_.comp_events_reported = channel_->Forget(completion_counter_);
   if (async_) events_reported_.async_events_reported = async_->Forget(async_counter_);
   file_.device().rings().Withdraw(offset_);
-  ring_.Reset();
+  Ref<RingMemory> ring;  // goes without the lock
+  const std::lock_guard lock(mutex_);
+  ring = std::move(ring_);
 }
 
 uint32_t Cq::cqe() const {
   const std::lock_guard lock(mutex_);
-  return ring_->ring().mask;
+  return ring_ ? ring_->ring().mask : 0;
 }
 
 Result<uint32_t> Cq::Resize(kernel::Task& task, uint32_t cqe, const Udata& driver) {

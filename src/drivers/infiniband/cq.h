@@ -36,7 +36,7 @@ class Cq final : public Uobject {
   Result<uint32_t> Resize(kernel::Task& task, uint32_t cqe, const Udata& driver);
 
   uint32_t index() const { return index_; }
-  uint32_t cqe() const;  // capacity
+  uint32_t cqe() const;  // capacity; 0 after Destroy()
   // After Destroy().
   uapi::ib_uverbs_destroy_cq_resp events_reported() const { return events_reported_; }
 

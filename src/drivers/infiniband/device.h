@@ -2,6 +2,7 @@
 // The RDMA devices of a machine and what they share. One IbDevice per NIC (struct rxe_dev); one IbCore for all.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -176,6 +178,25 @@ class IbDevice {
   // rxe_notify(): PORT_ACTIVE or PORT_ERR when the port changes.
   void ChangeLink(uint32_t ifindex, uint32_t mtu, LinkState state);
 
+  // rdma_restrack_add(): numbers of one kind of resource count from 0. They come again after 2^32 of them, where Linux
+  // would step over those in use.
+  enum class Restrack : uint8_t { kPd, kCq, kQp, kCmId, kMr, kCtx, kCounter, kSrq };
+  uint32_t NextResId(Restrack kind) { return next_res_id_[static_cast<size_t>(kind)].fetch_add(1); }
+
+  // struct rdma_port_counter: how QPs are bound to counters of their own. There are none.
+  struct CounterMode {
+    uint32_t mode = 0;
+    uint32_t mask = 0;
+  };
+  CounterMode counter_mode() const {
+    const std::lock_guard lock(counter_mutex_);
+    return counter_mode_;
+  }
+  void set_counter_mode(CounterMode mode) {
+    const std::lock_guard lock(counter_mutex_);
+    counter_mode_ = mode;
+  }
+
   // Open files, for reports.
   void AddFile(UverbsFile* file);
   void RemoveFile(UverbsFile* file);
@@ -183,6 +204,12 @@ class IbDevice {
   void ForEachFile(Visit visit) const {
     const std::lock_guard lock(files_mutex_);
     for (UverbsFile* file : files_) visit(*file);
+  }
+  // All at once; none of them begins to go before this returns.
+  template <typename Visit>
+  auto WithFiles(Visit visit) const {
+    const std::lock_guard lock(files_mutex_);
+    return visit(std::span<UverbsFile* const>(files_));
   }
 
  private:
@@ -197,6 +224,9 @@ class IbDevice {
   LinkState last_link_;  // the one that events were raised for
   PendingRings rings_;
   std::atomic<bool> use_cq_dim_{false};
+  std::array<std::atomic<uint32_t>, 8> next_res_id_ = {};  // by Restrack
+  mutable std::mutex counter_mutex_;
+  CounterMode counter_mode_;
   void RaisePortEvent(uint32_t event_type);  // ib_uverbs_event_handler(): to every context
   mutable std::mutex files_mutex_;
   std::vector<UverbsFile*> files_;

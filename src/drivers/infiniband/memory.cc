@@ -90,7 +90,10 @@ Status Mr::Reregister(uint32_t flags, Ref<Pd> pd, uint32_t access) {
   const std::lock_guard lock(mutex_);
   if (pd) new_pd = pd->number();
   core_.nics().ChangeMr(index_, new_pd, new_access);
-  if (pd) pd_.Replace(std::move(pd));
+  if (pd) {
+    pdn_.store(pd->tracked().id, std::memory_order_relaxed);
+    pd_.Replace(std::move(pd));
+  }
   return {};
 }
 
@@ -142,6 +145,7 @@ Result<Ref<Mr>> Mr::RegisterHost(UverbsFile& file, kernel::Task& task, Ref<Pd> p
                         .host = &host,
                         .initiator = &function,
                         .route = file.core().bus().RouteTo(function, nullptr)}));
+  mr->set_tracked(file.Track(IbDevice::Restrack::kMr, task));
   return mr;
 }
 
@@ -177,6 +181,7 @@ Result<Ref<Mr>> Mr::RegisterDmaBuf(UverbsFile& file, kernel::Task& task, Ref<Pd>
                                            file.device().Has(&Capabilities::odp), create));
   mr->index_ = mr->import_->index();
   CW_CHECK(mr->Program(create));
+  mr->set_tracked(file.Track(IbDevice::Restrack::kMr, task));
   return mr;
 }
 
@@ -207,6 +212,7 @@ Status AdviseMr(UverbsFile& file, kernel::Task& task, const Pd& pd, uint32_t adv
 Status AllocPdCommand(Command& command) {
   auto slot = command.file.objects().Reserve();
   auto pd = MakeRef<Pd>(command.file.core().nics().AllocPd());
+  pd->set_tracked(command.file.Track(IbDevice::Restrack::kPd, command.task));
   CW_CHECK(command.Respond(ib_uverbs_alloc_pd_resp{.pd_handle = slot.handle()}));
   slot.Commit(std::move(pd));
   return {};

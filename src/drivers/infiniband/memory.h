@@ -44,7 +44,8 @@ class Mr final : public Uobject {
   // REG_DMABUF_MR: uverbs_std_types_mr.c, then ib_umem_dmabuf_get_pinned(). errors: specs in the body; the exporter's.
   static Result<Ref<Mr>> RegisterDmaBuf(UverbsFile& file, kernel::Task& task, Ref<Pd> pd, const DmaBufRequest& request);
 
-  Mr(UverbsFile& file, Ref<Pd> pd) : Uobject(kType, 0), core_(file.core()), pd_(std::move(pd)) {}
+  Mr(UverbsFile& file, Ref<Pd> pd)
+      : Uobject(kType, 0), core_(file.core()), pdn_(pd->tracked().id), pd_(std::move(pd)) {}
   ~Mr() override;
   Status Destroy() override;  // EINVAL: memory windows are bound to it (rxe_dereg_mr())
 
@@ -55,6 +56,7 @@ class Mr final : public Uobject {
   uint32_t key() const { return key_; }  // lkey and rkey
   uint64_t iova() const { return iova_; }
   uint64_t length() const { return length_; }
+  uint32_t pdn() const { return pdn_.load(std::memory_order_relaxed); }  // its PD's number of NETLINK_RDMA
   bool is_dmabuf() const { return static_cast<bool>(import_); }
 
  private:
@@ -62,9 +64,10 @@ class Mr final : public Uobject {
   void Release();
 
   IbCore& core_;
-  std::mutex mutex_;  // one change at a time; guards pd_
-  UserOf<Pd> pd_;
+  std::atomic<uint32_t> pdn_;
   uint32_t index_ = 0;  // 0: not programmed
+  std::mutex mutex_;    // one change at a time; guards pd_
+  UserOf<Pd> pd_;
   uint32_t key_ = 0;
   uint64_t iova_ = 0, length_ = 0;
   pid_t pinned_by_ = 0;

@@ -166,6 +166,21 @@ const Nldev::Operation Nldev::kOperations[] = {
     {RDMA_NLDEV_CMD_SYS_GET, &Nldev::GetSystem, nullptr, false},
     {RDMA_NLDEV_CMD_SYS_SET, &Nldev::SetSystem, nullptr, true},
     {RDMA_NLDEV_CMD_GET_CHARDEV, &Nldev::GetChardev, nullptr, false},
+    {RDMA_NLDEV_CMD_RES_GET, &Nldev::GetSummary, &Nldev::DumpSummaries, false},
+    {RDMA_NLDEV_CMD_RES_QP_GET, &Nldev::GetResource, &Nldev::DumpResources, false},
+    {RDMA_NLDEV_CMD_RES_CM_ID_GET, &Nldev::GetResource, &Nldev::DumpResources, false},
+    {RDMA_NLDEV_CMD_RES_CQ_GET, &Nldev::GetResource, &Nldev::DumpResources, false},
+    {RDMA_NLDEV_CMD_RES_MR_GET, &Nldev::GetResource, &Nldev::DumpResources, false},
+    {RDMA_NLDEV_CMD_RES_PD_GET, &Nldev::GetResource, &Nldev::DumpResources, false},
+    {RDMA_NLDEV_CMD_RES_CTX_GET, &Nldev::GetResource, &Nldev::DumpResources, false},
+    {RDMA_NLDEV_CMD_RES_SRQ_GET, &Nldev::GetResource, &Nldev::DumpResources, false},
+    {RDMA_NLDEV_CMD_RES_QP_GET_RAW, &Nldev::GetResource, &Nldev::DumpResources, true},
+    {RDMA_NLDEV_CMD_RES_CQ_GET_RAW, &Nldev::GetResource, &Nldev::DumpResources, true},
+    {RDMA_NLDEV_CMD_RES_MR_GET_RAW, &Nldev::GetResource, &Nldev::DumpResources, true},
+    {RDMA_NLDEV_CMD_STAT_SET, &Nldev::SetStatistics, nullptr, true},
+    {RDMA_NLDEV_CMD_STAT_GET, &Nldev::GetStatistics, &Nldev::DumpStatistics, false},
+    {RDMA_NLDEV_CMD_STAT_DEL, &Nldev::DeleteStatistics, nullptr, true},
+    {RDMA_NLDEV_CMD_STAT_GET_STATUS, &Nldev::GetCounterStatus, nullptr, false},
 };
 
 Result<Ref<kernel::SocketFile>> Nldev::MakeSocket(kernel::Task& task, kernel::Packets& packets, int type) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "drivers/infiniband/cm_ids.h"
 #include "drivers/infiniband/device.h"
 #include "kernel/netlink_socket.h"
 #include "uapi/rdma_netlink.h"
@@ -28,7 +29,8 @@ struct GlobalClient {
 
 class Nldev final : public kernel::NetlinkFamily {
  public:
-  explicit Nldev(IbCore& core) : core_(core) {}
+  // `cm_ids` may be nullptr; both outlive this.
+  Nldev(IbCore& core, const CmIds* cm_ids) : core_(core), cm_ids_(cm_ids) {}
   void AddClient(GlobalClient client) { clients_.push_back(std::move(client)); }  // before the first request
 
   // rdma_nl_rcv().
@@ -37,6 +39,11 @@ class Nldev final : public kernel::NetlinkFamily {
 
   // For kernel::Syscalls: socket(AF_NETLINK, type, NETLINK_RDMA).
   Result<Ref<kernel::SocketFile>> MakeSocket(kernel::Task& task, kernel::Packets& packets, int type);
+
+  // What became of an entry: it is there; it does not fit (EMSGSIZE); it is not of the port that was asked for, or just
+  // going (EAGAIN); it is not there (ENOENT); nobody fills it (EINVAL).
+  enum class Filled { kYes, kNoRoom, kSkip, kGone, kUnknown };
+  struct Resource;
 
  private:
   using Request = kernel::NetlinkRequest;
@@ -67,7 +74,42 @@ class Nldev final : public kernel::NetlinkFamily {
   Status SetSystem(const Request& request, kernel::ExtAck* ext_ack);
   Status GetChardev(const Request& request, kernel::ExtAck* ext_ack);
 
+  // ---- nldev_res.cc
+  static constexpr uint32_t kNoObject = ~uint32_t{0};
+  struct ResourceKind {  // struct nldev_fill_res_entry
+    uint32_t op;
+    uint32_t object;  // ObjectType; UVERBS_OBJECT_DEVICE: contexts; kNoObject: ids of rdma_cm
+    uint16_t table_attribute, entry_attribute, id_attribute;
+    bool per_device;  // NLDEV_PER_DEV: no port
+  };
+  static const ResourceKind kKinds[];
+  static const ResourceKind& KindOf(uint32_t op);
+  std::vector<CmIdInfo> CmIdsOf(const ResourceKind& kind, const IbDevice& device) const;
+  static std::vector<Resource> Resources(const ResourceKind& kind, std::span<UverbsFile* const> files,
+                                         const std::vector<CmIdInfo>& cm_ids, uint64_t from);
+  static Filled Fill(Buffer& buffer, const ResourceKind& kind, const Resource& resource,
+                     std::span<UverbsFile* const> files, bool admin, uint32_t port);
+  Status GetResourceOf(const Request& request, const ResourceKind& kind, const Attributes& attributes);
+  int DumpResourcesOf(const Request& request, const ResourceKind& kind, const Attributes& attributes, Buffer& buffer,
+                      uint64_t* position);
+  Status GetResource(const Request& request, kernel::ExtAck* ext_ack);
+  int DumpResources(const Request& request, Buffer& buffer, uint64_t* position);
+  bool FillSummary(Buffer& buffer, const IbDevice& device) const;
+  Status GetSummary(const Request& request, kernel::ExtAck* ext_ack);
+  int DumpSummaries(const Request& request, Buffer& buffer, uint64_t* position);
+
+  // ---- nldev_stat.cc
+  Status GetStatistics(const Request& request, kernel::ExtAck* ext_ack);
+  int DumpStatistics(const Request& request, Buffer& buffer, uint64_t* position);
+  Status GetPortCounters(const Request& request, const Attributes& attributes);
+  Status GetCounterMode(const Request& request, const Attributes& attributes);
+  Status CheckCounterQp(const IbDevice& device, uint32_t qpn) const;
+  Status SetStatistics(const Request& request, kernel::ExtAck* ext_ack);
+  Status DeleteStatistics(const Request& request, kernel::ExtAck* ext_ack);
+  Status GetCounterStatus(const Request& request, kernel::ExtAck* ext_ack);
+
   IbCore& core_;
+  const CmIds* const cm_ids_;
   kernel::NetlinkPorts ports_;
   std::vector<GlobalClient> clients_;
 };

@@ -82,6 +82,7 @@ Result<Ref<Qp>> Qp::Create(UverbsFile& file, kernel::Task& task, QpCreate* creat
            .rq = create->srq ? roce::RingSize{}
                              : RingFor(cap.max_recv_wr, sizeof(rxe_recv_wqe) + cap.max_recv_sge * sizeof(rxe_sge))}));
   auto qp = MakeRef<Qp>(file, *create, qpn);
+  qp->set_tracked({.id = qpn, .pid = task.pid(), .tid = task.tid()});
   rxe_create_qp_resp response = {};
   response.sq_mi = file.device().rings().Add(file.serial(), qp->sq_);
   qp->sq_offset_ = response.sq_mi.offset;
@@ -99,6 +100,8 @@ Qp::Qp(UverbsFile& file, const QpCreate& create, uint32_t qpn)
       type_(create.type),
       sq_sig_all_(create.sq_sig_all),
       qpn_(qpn),
+      pdn_(create.pd->tracked().id),
+      srqn_(create.srq ? std::optional(create.srq->tracked().id) : std::nullopt),
       pd_(create.pd),
       send_cq_(create.send_cq),
       recv_cq_(create.recv_cq),
@@ -134,7 +137,7 @@ Status Qp::Destroy() {
 
 // uverbs_free_qp(). As in Cq::Release(), the interrupt's way is closed before the number is free.
 void Qp::Release() {
-  if (!std::exchange(alive_, false)) return;
+  if (!alive_.exchange(false)) return;
   file_.core().events().RemoveQp(qpn_);
   file_.core().nics().DestroyQp(qpn_);
   if (async_) events_reported_ = async_->Forget(counter_);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "drivers/infiniband/commands.h"
@@ -53,6 +54,10 @@ class Qp final : public Uobject {
   Status Detach(const Gid& gid, uint16_t mlid);
 
   uint32_t qpn() const { return qpn_; }
+  uapi::ib_uverbs_qp_type type() const { return type_; }
+  uint32_t pdn() const { return pdn_; }  // its PD's and SRQ's numbers of NETLINK_RDMA
+  std::optional<uint32_t> srqn() const { return srqn_; }
+  bool alive() const { return alive_.load(); }  // what Query() said before is true of it
   uapi::ib_qp_state state() const;
   uint32_t events_reported() const { return events_reported_; }  // after Destroy()
 
@@ -65,6 +70,8 @@ class Qp final : public Uobject {
   const uapi::ib_uverbs_qp_type type_;
   const bool sq_sig_all_;
   const uint32_t qpn_;
+  const uint32_t pdn_;
+  const std::optional<uint32_t> srqn_;
   UserOf<Pd> pd_;
   UserOf<Cq> send_cq_, recv_cq_;
   UserOf<Srq> srq_;
@@ -72,7 +79,7 @@ class Qp final : public Uobject {
   const Ref<EventCounter> counter_ = MakeRef<EventCounter>();
   Ref<RingMemory> sq_, rq_;  // rq_ is empty with an SRQ
   uint64_t sq_offset_ = 0, rq_offset_ = 0;
-  bool alive_ = true;
+  std::atomic<bool> alive_{true};
   uint32_t events_reported_ = 0;
   mutable std::mutex mutex_;                 // serialises modifications; guards attr_
   uapi::ib_uverbs_query_qp_resp attr_ = {};  // what the program set, as QUERY_QP shows it

@@ -34,6 +34,9 @@ Result<Ref<Srq>> Srq::Create(UverbsFile& file, kernel::Task& task, SrqCreate* cr
                                                              .limit = create->limit,
                                                              .ring = RingFor(create->max_wr, create->max_sge)}));
   auto srq = MakeRef<Srq>(file, *create, index);
+  Tracked tracked = create->pd->tracked();  // rdma_restrack_parent_name()
+  tracked.id = file.device().NextResId(IbDevice::Restrack::kSrq);
+  srq->set_tracked(tracked);
   rxe_create_srq_resp response = {};
   response.mi = file.device().rings().Add(file.serial(), srq->ring_);
   srq->offset_ = response.mi.offset;
@@ -47,6 +50,7 @@ Result<Ref<Srq>> Srq::Create(UverbsFile& file, kernel::Task& task, SrqCreate* cr
 Srq::Srq(UverbsFile& file, const SrqCreate& create, uint32_t index)
     : Uobject(kType, create.user_handle),
       file_(file),
+      pdn_(create.pd->tracked().id),
       pd_(create.pd),
       index_(index),
       max_sge_(create.max_sge),

@@ -38,6 +38,7 @@ class Srq final : public Uobject {
   uapi::ib_uverbs_query_srq_resp Query() const;
 
   uint32_t index() const { return index_; }
+  uint32_t pdn() const { return pdn_; }                          // its PD's number of NETLINK_RDMA
   uint32_t events_reported() const { return events_reported_; }  // after Destroy()
 
  private:
@@ -45,6 +46,7 @@ class Srq final : public Uobject {
   Status ResizeLocked(kernel::Task& task, uint32_t max_wr, uint64_t mmap_info_addr, Ref<RingMemory>* old);
 
   UverbsFile& file_;  // whose objects are destroyed before it
+  const uint32_t pdn_;
   UserOf<Pd> pd_;
   const uint32_t index_;
   const uint32_t max_sge_;

@@ -15,34 +15,13 @@
 #include <string>
 
 #include "drivers/infiniband/driver.h"
+#include "drivers/infiniband/hw_counters.h"
 #include "drivers/infiniband/uverbs_file.h"
 
 namespace causeway::infiniband {
 namespace {
 
 constexpr uint32_t kGidFiles = 4;  // at least; every filled entry has its files, and one empty one after them
-
-using Counter = std::atomic<uint64_t> roce::NicCounters::*;
-constexpr struct {
-  const char* name;
-  Counter counter;
-} kHwCounters[] = {
-    {"sent_pkts", &roce::NicCounters::sent_pkts},
-    {"rcvd_pkts", &roce::NicCounters::rcvd_pkts},
-    {"duplicate_request", &roce::NicCounters::duplicate_request},
-    {"out_of_seq_request", &roce::NicCounters::out_of_seq_request},
-    {"rcvd_rnr_err", &roce::NicCounters::rcvd_rnr_err},
-    {"send_rnr_err", &roce::NicCounters::send_rnr_err},
-    {"rcvd_seq_err", &roce::NicCounters::rcvd_seq_err},
-    {"ack_deferred", &roce::NicCounters::ack_deferred},
-    {"retry_exceeded_err", &roce::NicCounters::retry_exceeded_err},
-    {"retry_rnr_exceeded_err", &roce::NicCounters::retry_rnr_exceeded_err},
-    {"completer_retry_err", &roce::NicCounters::completer_retry_err},
-    {"send_err", &roce::NicCounters::send_err},
-    {"link_downed", &roce::NicCounters::link_downed},
-    {"rdma_sends", &roce::NicCounters::rdma_sends},
-    {"rdma_recvs", &roce::NicCounters::rdma_recvs},
-};
 
 // From a folder of /sys to /sys: "../" for each name below it.
 std::string UpToSys(const std::string& folder) {

@@ -10,6 +10,8 @@
 // EBUSY).
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -26,6 +28,12 @@ namespace causeway::infiniband {
 
 using ObjectType = uapi::uverbs_default_objects;
 
+// struct rdma_restrack_entry: the number that NETLINK_RDMA knows a resource by, and the thread that made it.
+struct Tracked {
+  uint32_t id = 0;
+  pid_t pid = 0, tid = 0;
+};
+
 class Uobject : public RefCounted {
  public:
   Uobject(ObjectType type, uint64_t user_handle) : type_(type), user_handle_(user_handle) {}
@@ -33,6 +41,8 @@ class Uobject : public RefCounted {
   ObjectType type() const { return type_; }
   uint64_t user_handle() const { return user_handle_; }  // the client's own, returned bit for bit in events
   uint32_t handle() const { return handle_; }
+  const Tracked& tracked() const { return tracked_; }
+  void set_tracked(const Tracked& tracked) { tracked_ = tracked; }  // before it is committed
 
   // Ends the hardware object. errors: EBUSY something is built on it; the object is as before. Called once
   // successfully.
@@ -55,6 +65,7 @@ class Uobject : public RefCounted {
 
   const ObjectType type_;
   const uint64_t user_handle_;
+  Tracked tracked_;
   uint32_t handle_ = 0;
   uint64_t sequence_ = 0;           // order of creation
   std::atomic<int32_t> usecnt_{0};  // -1: owned exclusively
@@ -163,6 +174,14 @@ class UobjectTable {
 
   std::vector<uint32_t> Handles(ObjectType type) const;  // newest first
   size_t Count(ObjectType type) const;
+  // Visits those of one type, under the table's lock: not for long.
+  template <typename Visit>
+  void ForEach(ObjectType type, Visit visit) const {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [handle, object] : objects_) {
+      if (object && object->type() == type) visit(object);
+    }
+  }
 
  private:
   Result<Ref<Uobject>> FindUsed(uint32_t handle, ObjectType type);

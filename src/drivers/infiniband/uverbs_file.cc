@@ -53,8 +53,10 @@ kernel::FileStat UverbsFile::Stat() const {
 
 std::string UverbsFile::Name() const { return "/dev/infiniband/uverbs" + std::to_string(device_.number()); }
 
-Status UverbsFile::MakeContext() {
-  if (has_context_.exchange(true)) return Err(EINVAL);
+Status UverbsFile::MakeContext(const kernel::Task& task) {
+  if (making_context_.exchange(true)) return Err(EINVAL);
+  tracked_ = Track(IbDevice::Restrack::kCtx, task);
+  has_context_.store(true, std::memory_order_release);
   return {};
 }
 

@@ -41,7 +41,12 @@ class UverbsFile final : public kernel::File {
 
   // struct ib_ucontext: nothing but GET_CONTEXT works without one. errors: EINVAL there is one already.
   bool has_context() const { return has_context_.load(std::memory_order_acquire); }
-  Status MakeContext();
+  Status MakeContext(const kernel::Task& task);
+  const Tracked& tracked() const { return tracked_; }  // the context's; once there is one
+  // rdma_restrack_set_name(), rdma_restrack_add() of an object that `task` made.
+  Tracked Track(IbDevice::Restrack kind, const kernel::Task& task) {
+    return {.id = device_.NextResId(kind), .pid = task.pid(), .tid = task.tid()};
+  }
 
   // A new event file of this context.
   Ref<EventFile> NewEventFile(EventFile::Type type);
@@ -59,6 +64,8 @@ class UverbsFile final : public kernel::File {
   const pid_t opener_;
   const uint64_t serial_;
   std::atomic<bool> has_context_{false};
+  std::atomic<bool> making_context_{false};
+  Tracked tracked_;  // written before has_context_
   UobjectTable objects_;
   mutable std::mutex mutex_;  // guards what follows
   Ref<EventFile> default_async_;

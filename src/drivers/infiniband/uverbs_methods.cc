@@ -125,7 +125,7 @@ constexpr std::array kGetContextAttrs = {Out<uint32_t>(UVERBS_ATTR_GET_CONTEXT_N
 Status GetContext(MethodCall& call) {
   CW_CHECK(call.Out(UVERBS_ATTR_GET_CONTEXT_NUM_COMP_VECTORS, call.file.core().num_comp_vectors()));
   CW_CHECK(call.Out(UVERBS_ATTR_GET_CONTEXT_CORE_SUPPORT, kIbUverbsCoreSupportOptionalMrAccess));
-  return call.file.MakeContext();
+  return call.file.MakeContext(call.task);
 }
 
 constexpr std::array kQueryContextAttrs = {Out<uint32_t>(UVERBS_ATTR_QUERY_CONTEXT_NUM_COMP_VECTORS, kMay),
