@@ -8,6 +8,7 @@
 #include "shim/dmabuf_mr.h"
 #include "shim/fd_table.h"
 #include "shim/host_memory.h"
+#include "shim/leak_check.h"
 #include "shim/machine.h"
 #include "shim/mapping.h"
 #include "shim/path.h"

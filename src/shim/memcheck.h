@@ -27,6 +27,12 @@ inline void MarkDefined(const void* address, size_t size) {
   (void)ClientRequest(kMakeMemDefined, reinterpret_cast<uintptr_t>(address), size);
 }
 
+// Not accessible.
+inline void HideMemory(const void* address, size_t size) {
+  constexpr uint64_t kMakeMemNoaccess = uint64_t{'M'} << 24 | uint64_t{'C'} << 16;
+  (void)ClientRequest(kMakeMemNoaccess, reinterpret_cast<uintptr_t>(address), size);
+}
+
 inline bool RunsOnValgrind() { return ClientRequest(0x1001, 0, 0) != 0; }
 
 }  // namespace causeway::shim

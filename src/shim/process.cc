@@ -5,6 +5,7 @@
 
 #include "shim/calls.h"
 #include "shim/host_memory.h"
+#include "shim/leak_check.h"
 #include "shim/machine.h"
 #include "shim/mapping.h"
 #include "shim/real.h"
@@ -49,6 +50,7 @@ pid_t ForkPlain() {
 void StartProcess() {
   ResolveReal();
   if (!IsActive()) return;
+  WatchExit();
   (void)pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
 }
 
