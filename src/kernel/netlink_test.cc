@@ -11,6 +11,7 @@
 #include <cstring>
 #include <string>
 
+#include "kernel/fake_packets.h"
 #include "kernel/fake_task.h"
 #include "kernel/netlink_socket.h"
 
@@ -146,29 +147,6 @@ TEST(NlBuffer, MessagesAreTheKernels) {
 }
 
 // ---- sockets
-
-// Queues packets as the host's socket does.
-class FakePackets : public Packets {
- public:
-  Status SendPacket(FileId, std::span<const std::byte> packet) override {
-    if (full) return Err(EAGAIN);
-    queue.emplace_back(packet.begin(), packet.end());
-    return {};
-  }
-  size_t QueuedBytes(FileId) const override {
-    size_t bytes = 0;
-    for (const Bytes& packet : queue) bytes += packet.size();
-    return bytes;
-  }
-  Bytes Take() {
-    if (queue.empty()) return {};
-    Bytes packet = std::move(queue.front());
-    queue.erase(queue.begin());
-    return packet;
-  }
-  std::vector<Bytes> queue;
-  bool full = false;
-};
 
 // Type 100: acknowledged. 101: a dump of `parts` parts. 102: one whose end is an error. 103: EINVAL with a text.
 class FakeFamily : public NetlinkFamily {

@@ -37,6 +37,7 @@
 #include "kernel/syscalls.h"
 #include "kernel/tree.h"
 #include "machine/arena_memory.h"
+#include "machine/cm_ids.h"
 #include "machine/control.h"
 #include "machine/faults.h"
 #include "machine/host_memory.h"
@@ -159,6 +160,7 @@ struct Machine::Parts {
   rdma_cm::HostNetwork network;
   std::optional<RdmaNics> rdma_nics;
   std::unique_ptr<rdma_cm::Driver> rdma_cm;
+  std::optional<CmIds> cm_ids;
   std::optional<infiniband::Nldev> nldev;
   std::optional<kernel::Syscalls> syscalls;
   std::unique_ptr<kernel::Server> server;
@@ -229,7 +231,8 @@ Status Machine::Parts::AddDevices() {
   CW_TRY(infiniband, infiniband::Driver::Create(*tree, *nics, *bus, *files, nic_config));
   rdma_nics.emplace(*infiniband);
   CW_TRY(rdma_cm, rdma_cm::Driver::Create(*tree, *rdma_nics, network, *files));
-  nldev.emplace(infiniband->core(), nullptr);
+  cm_ids.emplace(*rdma_cm);
+  nldev.emplace(infiniband->core(), &*cm_ids);
   nldev->AddClient({.name = "rdma_cm",
                     .major = rdma_cm::UcmFile::kMajor,
                     .minor = rdma_cm::UcmFile::kMinor,

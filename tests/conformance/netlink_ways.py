@@ -62,7 +62,7 @@ def words(packet):
             at, kinds = 16, []
             while at + 4 <= length:
                 bytes_, attr = struct.unpack_from("HH", packet, at)
-                kinds.append(f"{attr}:{bytes_ - 4}" if attr not in (2, 50, 51, 71) else f"{attr}:text")
+                kinds.append(f"{attr}:{bytes_ - 4}" if attr not in (2, 50, 51, 70) else f"{attr}:text")
                 at += bytes_ + 3 & ~3
             entry += " [" + " ".join(kinds) + "]"
         said.append(entry)
@@ -253,8 +253,149 @@ def sockets():
     show("after it", len(flood.socket.recv(100)))
 
 
+# ---- resources: a program that holds some, by libibverbs
+
+COMMANDS = {"qp": (10, 19, 20, 21), "cq": (12, 35, 36, 61), "mr": (13, 40, 41, 62), "pd": (14, 46, 47, 60),
+            "ctx": (22, 86, 87, 64), "srq": (23, 88, 89, 90)}  # command, table, entry, number
+PID, PDN, CTXN, MRN = 28, 60, 64, 62
+VALUES = {"qp": (3, 22, 23, 24, 25, 26, 27), "cq": (37, 38, 84), "mr": (45,), "pd": (38, 48), "ctx": (), "srq": (26,)}
+
+
+def hold():
+    """A PD, CQ, MR of 8000 bytes, an SRQ with two QPs and a QP without: what keeps them alive."""
+    verbs = ctypes.CDLL("libibverbs.so.1", use_errno=True)
+    for function in ("ibv_get_device_list", "ibv_open_device", "ibv_alloc_pd", "ibv_create_cq", "ibv_reg_mr",
+                     "ibv_create_srq", "ibv_create_qp"):
+        getattr(verbs, function).restype = ctypes.c_void_p
+    point = ctypes.c_void_p
+    devices = ctypes.cast(verbs.ibv_get_device_list(None), ctypes.POINTER(point))
+    context = verbs.ibv_open_device(point(devices[0]))
+    pd = verbs.ibv_alloc_pd(point(context))
+    cq = verbs.ibv_create_cq(point(context), 100, None, None, 0)
+    memory = ctypes.create_string_buffer(8000)
+    mr = verbs.ibv_reg_mr(point(pd), memory, ctypes.c_size_t(8000), 7)
+    srq = verbs.ibv_create_srq(point(pd), struct.pack("PIII4x", 0, 20, 2, 0))
+    # struct ibv_qp_init_attr: qp_context, send_cq, recv_cq, srq, cap (5 words), qp_type, sq_sig_all.
+    qps = [verbs.ibv_create_qp(point(pd), ctypes.create_string_buffer(
+        struct.pack("PPPPIIIIIii4x", 0, cq, cq, shared, 10, 10, 1, 1, 0, kind, 1)))
+        for shared, kind in ((srq, 2), (srq, 2), (0, 4))]
+    assert all((context, pd, cq, mr, srq, *qps)), ctypes.get_errno()
+    return memory, verbs
+
+
+def attributes(data):
+    """[(type without flags, payload)]"""
+    found, at = [], 0
+    while at + 4 <= len(data):
+        length, kind = struct.unpack_from("HH", data, at)
+        found.append((kind & 0x3fff, data[at + 4:at + length]))
+        at += length + 3 & ~3
+    return found
+
+
+def describe(kind, entry):
+    """Which attributes an entry has, in order, and the values that are the same on every machine."""
+    said = []
+    for attr, value in entry:
+        number = int.from_bytes(value, "little") if attr in VALUES[kind] else None
+        if attr == 19:  # of an SRQ: its QPs, two that follow each other
+            said.append("19:[" + " ".join(f"{a}:{len(v)}" for a, v in attributes(attributes(value)[0][1])) + "]")
+        elif attr in (2, 92):
+            said.append(f"{attr}:text")
+        else:
+            said.append(f"{attr}:{len(value)}" + (f"={number}" if number is not None else ""))
+    return " ".join(said)
+
+
+def entries(s, kind, payload=b"", op=None):
+    """Those of this process, from a dump."""
+    command, table, entry, _ = COMMANDS[kind]
+    s.socket.sendto(message(op or command, u32(DEV_INDEX, 0) + payload, REQUEST | DUMP), (0, 0))
+    mine, done = [], False
+    while not done:
+        packet = s.socket.recv(65536)
+        while len(packet) >= 16:
+            length, type_ = struct.unpack_from("IH", packet)
+            if type_ == 3:
+                done = True
+                if struct.unpack_from("i", packet, 16)[0]:
+                    mine.append(name_of(struct.unpack_from("i", packet, 16)[0]))
+            elif type_ == 2:
+                return [name_of(struct.unpack_from("i", packet, 16)[0])]
+            else:
+                for attr, value in attributes(packet[16:length]):
+                    if attr == table:
+                        found = [attributes(v) for a, v in attributes(value) if a == entry]
+                        mine += [e for e in found if op or dict(e).get(PID) == struct.pack("I", os.getpid())]
+            packet = packet[length + 3 & ~3:]
+    return mine
+
+
+def resources():
+    held = hold()
+    s = Socket()
+    s.socket.setsockopt(SOL_NETLINK, 10, 1)
+    first, port = u32(DEV_INDEX, 0), u32(PORT_INDEX, 1)
+    s.socket.sendto(message(RES_GET, first), (0, 0))
+    summary = dict(attributes(s.socket.recv(4096)[16:]))[15]
+    show("summary", [dict(attributes(v))[17][:-1].decode() for _, v in attributes(summary)])
+    show("summaries", s.ask(message(RES_GET, b"", REQUEST | DUMP)))
+    for kind, (command, _, _, number) in COMMANDS.items():
+        mine = entries(s, kind)
+        show(f"{kind} dump", [describe(kind, entry) for entry in mine])
+        show(f"{kind} dump of a port", len(entries(s, kind, port)))
+        show(f"{kind} dump of port 2", entries(s, kind, u32(PORT_INDEX, 2)))
+        one = dict(mine[0])[number]
+        of_port = port if kind == "qp" else b""
+        # A QP that was never at a port has none.
+        show(f"{kind} by number", s.ask(message(command, first + of_port + attribute(number, one))))
+        show(f"{kind} by number, port", s.ask(message(command, first + port + attribute(number, one))))
+        show(f"{kind} by number, no port", s.ask(message(command, first + attribute(number, one)))
+             if kind == "qp" else "as above")
+        show(f"{kind} by number, port 2", s.ask(message(command, first + u32(PORT_INDEX, 2) + attribute(number, one))))
+        show(f"{kind} nobody's", s.ask(message(command, first + of_port + u32(number, 0xfffff0))))
+        show(f"{kind} without number", s.ask(message(command, first + of_port)))
+        show(f"{kind} of no device", s.ask(message(command, u32(number, 1))))
+    pds = dict(entries(s, "pd")[0])
+    for kind in ("qp", "mr", "srq"):
+        show(f"{kind}'s PD", dict(entries(s, kind)[0])[PDN] == pds[PDN])
+    for kind in ("cq", "pd"):
+        show(f"{kind}'s context", dict(entries(s, kind)[0])[CTXN] == dict(entries(s, "ctx")[0])[CTXN])
+    show("raw QP", s.ask(message(RES_QP_RAW, first + port + attribute(LQPN, dict(entries(s, "qp")[0])[LQPN]))))
+    show("raw MRs", entries(s, "mr", op=21))
+    show("counters", s.ask(message(STAT_GET, first + port)))
+    show("counters of no port", s.ask(message(STAT_GET, first)))
+    show("counters' names", s.ask(message(24, first + port)))
+    show("mode", s.ask(message(STAT_GET, first + port + u32(STAT_RES, RES_QP_ATTR) + u32(STAT_MODE, 0))))
+    show("mode of nothing", s.ask(message(STAT_GET, first + port + u32(STAT_RES, RES_QP_ATTR))))
+    show("counter 5", s.ask(message(STAT_GET, first + port + u32(STAT_RES, RES_QP_ATTR) + u32(79, 5))))
+    show("statistics of PDs", s.ask(message(STAT_GET, first + port + u32(STAT_RES, 46))))
+    show("QPs' counters", s.ask(message(STAT_GET, first + u32(STAT_RES, RES_QP_ATTR), REQUEST | DUMP)))
+    show("dump of nothing", s.ask(message(STAT_GET, first, REQUEST | DUMP)))
+    mrn = attribute(MRN, dict(entries(s, "mr")[0])[MRN])
+    show("statistics of a region", s.ask(message(STAT_GET, first + u32(STAT_RES, 40) + mrn)))
+    qp = attribute(LQPN, dict(entries(s, "qp")[0])[LQPN])
+    to_qp = first + port + u32(STAT_RES, RES_QP_ATTR)
+    for title, payload in (("bind", to_qp + u32(STAT_MODE, 2) + qp), ("bind to 5", to_qp + u32(STAT_MODE, 2) + qp + u32(79, 5)),
+                           ("bind nobody's", to_qp + u32(STAT_MODE, 2) + u32(LQPN, 0xfffff0)),
+                           ("bind nothing", to_qp + u32(STAT_MODE, 2)), ("auto 8", to_qp + u32(STAT_MODE, 1) + u32(76, 8)),
+                           ("auto type", to_qp + u32(STAT_MODE, 1) + u32(76, 1)),
+                           ("bind while auto", to_qp + u32(STAT_MODE, 2) + qp),
+                           ("mode auto", None),
+                           ("auto off", to_qp + u32(STAT_MODE, 1)), ("switch", first + port + attribute(0x8000 | 80, u32(94, 0))),
+                           ("nothing", first + port)):
+        if payload is None:
+            show("mode", s.ask(message(STAT_GET, to_qp + u32(STAT_MODE, 0))))
+        else:
+            show(title, s.ask(message(STAT_SET, payload)))
+    show("unbind", s.ask(message(STAT_DEL, to_qp + qp + u32(79, 5))))
+    show("unbind nobody's", s.ask(message(STAT_DEL, to_qp + u32(LQPN, 0xfffff0) + u32(79, 5))))
+    del held
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["user"]:
         drop_admin()
     requests()
     sockets()
+    resources()

@@ -218,6 +218,10 @@ Filled Nldev::Fill(Buffer& buffer, const ResourceKind& kind, const Resource& res
       return Fits(buffer.PutU32(RDMA_NLDEV_ATTR_RES_CTXN, tracked.id) && FillPid(buffer, tracked));
     case RDMA_NLDEV_CMD_RES_SRQ_GET:
       return FillSrq(buffer, static_cast<const Srq&>(*resource.object), tracked, QpsOf(files, tracked.id));
+    case RDMA_NLDEV_CMD_RES_QP_GET_RAW: {
+      const Qp& qp = static_cast<const Qp&>(*resource.object);
+      return port != 0 && port != qp.Query().port_num ? Filled::kSkip : Filled::kUnknown;
+    }
     default: return Filled::kUnknown;
   }
 }

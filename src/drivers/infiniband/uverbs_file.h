@@ -2,8 +2,9 @@
 // One open /dev/infiniband/uverbsN (struct ib_uverbs_file): a context and its objects. Commands come by write()
 // (uverbs_write.cc) and by ioctl() (uverbs_ioctl.cc); both share one set of handlers (commands.h).
 //
-// Lock order: none of this room's locks is held while another is taken, but for EventFile's (readiness). User memory is
-// copied and descriptors are installed without locks. Calls on one file run concurrently; an object's own count of uses
+// Lock order: none of this room's locks is held while another is taken, but for EventFile's (readiness), and but for
+// IbDevice::WithFiles(): the list of a device's files, then a file's table or one object. User memory is copied and
+// descriptors are installed without locks. Calls on one file run concurrently; an object's own count of uses
 // (uobject.h) keeps it alive and makes destroying it exclusive.
 #pragma once
 

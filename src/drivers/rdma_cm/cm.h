@@ -18,6 +18,7 @@
 #include <mutex>
 #include <set>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "drivers/rdma_cm/id.h"
@@ -168,12 +169,21 @@ class Cm {
     size_t ids = 0, listening = 0, connected = 0, groups = 0;
   };
   Counts Count() const;
+  // NETLINK_RDMA's resources: the ids of one NIC. A listener without one is on each, as Linux's listeners per device.
+  struct IdReport {
+    Ref<Id> id;
+    uint32_t res_id;
+    bool of_all;  // listens on all NICs
+  };
+  std::vector<IdReport> Report(size_t nic) const;
 
  private:
   // ---- cma_address.cc
   bool IsAny(const Address& address) const;
   Status BindAddrDst(Id& id, Address address, const Address* dst, bool may_use_low_ports);
   Status AcquireDevice(Id& id);
+  void AttachDevice(Id& id, size_t nic);
+  uint32_t NextResId(size_t nic);
   void ReleaseDevice(Id& id);
   Status BindLoopback(Id& id);
   bool FindNeighbour(Id& id) const;
@@ -273,6 +283,7 @@ class Cm {
   std::map<std::pair<uint64_t, uint32_t>, Id*> remote_qps_;  // by CA GUID and QPN
   uint32_t next_comm_id_ = 1;
   uint64_t next_timer_ = 1;
+  std::vector<uint32_t> next_res_ids_;  // by NIC
 };
 
 }  // namespace causeway::rdma_cm

@@ -95,11 +95,22 @@ Status Cm::AcquireDevice(Id& id) {
   if (id.src.is_ib()) return Err(ENODEV);  // ARPHRD_INFINIBAND, which no RoCE port is
   for (size_t nic = 0; nic < nics_.count(); ++nic) {
     if (nics_.Info(nic).ifindex != id.bound_if || !nics_.GidIndex(nic, id.src.gid())) continue;
-    id.nic = nic;
-    id.port_num = 1;
+    AttachDevice(id, nic);
     return {};
   }
   return Err(ENODEV);
+}
+
+// cma_attach_to_dev(), rdma_restrack_add().
+void Cm::AttachDevice(Id& id, size_t nic) {
+  id.nic = nic;
+  id.port_num = 1;
+  id.res_id = NextResId(nic);
+}
+
+uint32_t Cm::NextResId(size_t nic) {
+  if (next_res_ids_.size() <= nic) next_res_ids_.resize(nics_.count());
+  return next_res_ids_[nic]++;
 }
 
 void Cm::ReleaseDevice(Id& id) { id.nic.reset(); }
@@ -190,10 +201,9 @@ Status Cm::ResolveAddr(const Ref<Id>& ref, const Address& src, const Address& ds
   if (dst.is_ib()) {  // cma_resolve_ib_addr()
     if (!id.nic) {
       for (size_t nic = 0; nic < nics_.count() && !id.nic; ++nic) {
-        if (be16toh(dst.ib().sib_pkey) == 0xffff && nics_.GidIndex(nic, dst.gid())) id.nic = nic;
+        if (be16toh(dst.ib().sib_pkey) == 0xffff && nics_.GidIndex(nic, dst.gid())) AttachDevice(id, nic);
       }
       if (!id.nic) return fail(Errno(ENODEV));
-      id.port_num = 1;
       id.src.set_ib([&] {
         uapi::sockaddr_ib own = id.src.ib();
         std::ranges::copy(dst.gid(), own.sib_addr);
@@ -266,8 +276,7 @@ Status Cm::BindLoopback(Id& id) {
     chosen = nic;
     break;
   }
-  id.nic = chosen;
-  id.port_num = 1;
+  AttachDevice(id, chosen);
   Gid loopback = {};
   loopback[15] = 1;
   if (id.src.family() == AF_INET) loopback[12] = 127;
@@ -342,7 +351,11 @@ Status Cm::Listen(Id& id, bool may_use_low_ports) {
     id.reuseaddr = false;
   }
   // Without a device it listens on all of them (cma_listen_on_all()): FindListener() sees it by its state.
-  if (id.nic) NewConnection(id).state = CmState::kListen;
+  if (id.nic) {
+    NewConnection(id).state = CmState::kListen;
+  } else {
+    for (size_t nic = 0; nic < nics_.count(); ++nic) id.listen_res_ids.push_back(NextResId(nic));
+  }
   return {};
 }
 

@@ -276,8 +276,9 @@ void Cm::FillConn(Id& conn, Id& listener, size_t nic, const PathRecord* path, co
     conn.dst.set_ip(source.gid());
     conn.dst.set_port(source.port());
   }
-  conn.nic = nic;
-  conn.port_num = 1;
+  AttachDevice(conn, nic);
+  conn.pid = listener.pid;  // rdma_restrack_parent_name()
+  conn.tid = listener.tid;
   conn.bound_if = nics_.Info(nic).ifindex;
   if (path != nullptr) conn.path = *path;
   conn.state = State::kConnect;

@@ -18,6 +18,7 @@ class Driver {
                                                 kernel::Readiness& readiness);
   ~Driver();
   Cm::Counts Count();
+  Cm& cm() { return cm_; }
 
  private:
   Driver(Nics& nics, Network& network, kernel::Readiness& readiness) : cm_(nics, network, timers_, readiness) {}

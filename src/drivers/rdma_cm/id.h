@@ -3,10 +3,13 @@
 // state) and struct cm_id_private (the IB CM's end of a connection). All fields are guarded by Cm's lock.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <optional>
+#include <vector>
 
 #include "base/ref.h"
 #include "drivers/rdma_cm/address.h"
@@ -150,6 +153,7 @@ class Id : public RefCounted {
   uint32_t backlog = 0;  // connection requests that may still be queued
   std::list<Ref<Multicast>> multicasts;
   bool is_public = false;  // a program can name it
+  pid_t pid = 0, tid = 0;  // the thread that made it; of a connection request: that made the listener
 
   // ---- struct rdma_id_private
   State state = State::kIdle;
@@ -157,6 +161,9 @@ class Id : public RefCounted {
   uint8_t qp_type = 0;
   Address src, dst;
   std::optional<size_t> nic;  // cma_dev
+  // Its number among the resources of `nic`; of a listener without one: on each NIC (struct rdma_restrack_entry).
+  uint32_t res_id = 0;
+  std::vector<uint32_t> listen_res_ids;
   uint8_t port_num = 0;
   uint32_t bound_if = 0;
   uint8_t hop_limit = 0;

@@ -225,6 +225,18 @@ bool Cm::QueueConnectRequest(Id& listener, const Ref<Id>& conn, Event event) {
   return true;
 }
 
+std::vector<Cm::IdReport> Cm::Report(size_t nic) const {
+  std::vector<IdReport> reports;
+  for (const auto& [number, id] : ids_) {
+    if (id->nic == nic) {
+      reports.push_back({id, id->res_id, false});
+    } else if (!id->nic && id->state == State::kListen && nic < id->listen_res_ids.size()) {
+      reports.push_back({id, id->listen_res_ids[nic], true});
+    }
+  }
+  return reports;
+}
+
 Cm::Counts Cm::Count() const {
   Counts counts = {.groups = multicasts_.size()};
   for (const auto& [number, id] : ids_) {

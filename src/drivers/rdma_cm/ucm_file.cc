@@ -67,6 +67,8 @@ Status CreateId(const Call& call) {
   {
     const auto lock = call.cm().Lock();
     id = call.cm().CreateId(&call.file, cmd.uid, cmd.ps, qp_type);
+    id->pid = call.task.pid();
+    id->tid = call.task.tid();
   }
   const auto copied = call.task.memory().Write(cmd.response, rdma_ucm_create_id_resp{id->number});
   const auto lock = call.cm().Lock();
