@@ -3,6 +3,7 @@
 
 An address of this host's network is needed, as every NIC takes its GIDs from a net device."""
 
+import glob
 import os
 import re
 import signal
@@ -216,6 +217,49 @@ class Programs(RdmaCmCase):
             self.assertEqual(got.status, 0, str(got))
             done = server.result()
             self.assertEqual(done.status, 0, str(done))
+
+
+class OthersOverRdmaCm(RdmaCmCase):
+    """Programs of other projects, with habits of their own."""
+
+    # fio's rdma engine: the server's jobs are a process's threads, the client learns keys by a SEND. (verb=send has no
+    # retries for a receiver that is not ready, and fails now and then on Linux as well.)
+    def test_fio(self):
+        need("fio")
+        for verb in ("write", "read"):
+            with self.subTest(verb):
+                job = ["--ioengine=rdma", f"--port={free_port()}", "--bs=64k", "--size=16m", "--iodepth=16"]
+                fio = ["env", "-C", self.folder, "fio", "--name=job", *job]
+                server = self.serve(*fio, "--rw=read")
+                got = self.run_ok(*fio, "--rw=write", f"--hostname={self.ip}", f"--verb={verb}")
+                self.assertIn("io=16.0MiB", got.out)
+                done = server.result()
+                self.assertEqual(done.status, 0, str(done))
+
+    # librspreload puts rsockets into a program's socket functions, next to Causeway's library: iperf is told by rdma_cm.
+    def test_sockets_are_rsockets(self):
+        need("iperf")
+        libraries = glob.glob("/usr/lib/*/rsocket/librspreload.so")
+        if not libraries:
+            self.skipTest("librspreload is not installed")
+        iperf = ["sh", "-c", 'LD_PRELOAD="$0:$LD_PRELOAD" exec iperf "$@"', libraries[0], "-p", self.port]
+        server, got = self.talk([*iperf, "-s"], [*iperf, "-c", self.ip, "-n", "50M"], False)
+        self.assertRegex(got.out, r"sec +50\.0 MBytes")
+        self.assertRegex(server.out, r"sec +50\.0 MBytes")
+
+    # uDAPL's own test: a library that knows connections by rdma_cm only. Its two sides meet on a TCP port that is not to
+    # be chosen; -W -D are RDMA writes to and fro, and data that is looked at.
+    def test_dapl(self):
+        need("dtest")
+        if harness.listening(15828):
+            self.skipTest("somebody listens on dtest's port")
+        names = os.path.join(self.folder, "dat.conf")
+        with open(names, "w", encoding="ascii") as file:
+            file.write(f'causeway u2.0 nonthreadsafe default libdaplofa.so.2 dapl.2.0 "{self.ip} 0" ""\n')
+        for options in (["-b", "65536"], ["-W", "-D", "-b", "4096"]):
+            dtest = ["env", f"DAT_OVERRIDE={names}", "dtest", "-P", "causeway", *options]
+            for got in self.pair_ok(dtest, [*dtest, "-h", self.ip], 15828):
+                self.assertIn("DAPL Test Complete. PASSED", got.out + got.err)
 
 
 class Libfabric(RdmaCmCase):
