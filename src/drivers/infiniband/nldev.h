@@ -86,7 +86,7 @@ class Nldev final : public kernel::NetlinkFamily {
   static const ResourceKind& KindOf(uint32_t op);
   std::vector<CmIdInfo> CmIdsOf(const ResourceKind& kind, const IbDevice& device) const;
   static std::vector<Resource> Resources(const ResourceKind& kind, std::span<UverbsFile* const> files,
-                                         const std::vector<CmIdInfo>& cm_ids, uint64_t from);
+                                         const std::vector<CmIdInfo>& cm_ids, uint64_t from, size_t limit);
   static Filled Fill(Buffer& buffer, const ResourceKind& kind, const Resource& resource,
                      std::span<UverbsFile* const> files, bool admin, uint32_t port);
   Status GetResourceOf(const Request& request, const ResourceKind& kind, const Attributes& attributes);

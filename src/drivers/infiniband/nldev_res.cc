@@ -36,6 +36,8 @@ namespace {
 
 using Filled = Nldev::Filled;
 
+constexpr size_t kLeastEntry = 12;  // bytes: the entry's header and one number
+
 bool Done(Filled filled) { return filled == Filled::kYes; }
 Filled Fits(bool fits) { return fits ? Filled::kYes : Filled::kNoRoom; }
 
@@ -178,26 +180,36 @@ const Nldev::ResourceKind Nldev::kKinds[] = {
 
 const Nldev::ResourceKind& Nldev::KindOf(uint32_t op) { return *std::ranges::find(kKinds, op, &ResourceKind::op); }
 
-// All of a kind whose number is `from` or more, in order.
+// The `limit` first ones of a kind whose number is `from` or more, in order. A heap of them, its last on top: of the
+// others no more is touched than their numbers.
 std::vector<Nldev::Resource> Nldev::Resources(const ResourceKind& kind, std::span<UverbsFile* const> files,
-                                              const std::vector<CmIdInfo>& cm_ids, uint64_t from) {
+                                              const std::vector<CmIdInfo>& cm_ids, uint64_t from, size_t limit) {
   std::vector<Resource> found;
+  const auto wanted = [&](uint32_t id) { return id >= from && (found.size() < limit || id < found.front().id); };
+  const auto add = [&](Resource resource) {
+    if (found.size() == limit) {
+      std::ranges::pop_heap(found, {}, &Resource::id);
+      found.pop_back();
+    }
+    found.push_back(std::move(resource));
+    std::ranges::push_heap(found, {}, &Resource::id);
+  };
   for (const CmIdInfo& id : cm_ids) {
-    if (id.tracked.id >= from) found.push_back({id.tracked.id, {}, 0, id.tracked, &id});
+    if (wanted(id.tracked.id)) add({id.tracked.id, {}, 0, id.tracked, &id});
   }
   for (UverbsFile* const file : files) {
     if (kind.object == kNoObject || !file->has_context()) continue;
     const Tracked& context = file->tracked();
     if (kind.object == UVERBS_OBJECT_DEVICE) {
-      if (context.id >= from) found.push_back({context.id, {}, context.id, context});
+      if (wanted(context.id)) add({context.id, {}, context.id, context});
       continue;
     }
     file->objects().ForEach(static_cast<ObjectType>(kind.object), [&](const Ref<Uobject>& object) {
       const Tracked& tracked = object->tracked();
-      if (tracked.id >= from) found.push_back({tracked.id, object, context.id, tracked});
+      if (wanted(tracked.id)) add({tracked.id, object, context.id, tracked});
     });
   }
-  std::ranges::sort(found, {}, &Resource::id);
+  std::ranges::sort_heap(found, {}, &Resource::id);
   return found;
 }
 
@@ -243,7 +255,7 @@ Status Nldev::GetResourceOf(const Request& request, const ResourceKind& kind, co
   if (!FillHandle(answer.buffer(), *device)) return Err(EMSGSIZE);
   std::vector<Resource> found;  // goes without the lock
   const Filled filled = device->WithFiles([&](std::span<UverbsFile* const> files) {
-    found = Resources(kind, files, cm_ids, id);
+    found = Resources(kind, files, cm_ids, id, 1);
     if (found.empty() || found.front().id != id) return Filled::kGone;
     return Fill(answer.buffer(), kind, found.front(), files, admin, port);
   });
@@ -273,23 +285,25 @@ int Nldev::DumpResourcesOf(const Request& request, const ResourceKind& kind, con
   if (!table) return -EMSGSIZE;
   const bool admin = request.Capable(CAP_NET_ADMIN);
   const std::vector<CmIdInfo> cm_ids = CmIdsOf(kind, **device);
-  std::vector<Resource> found;  // goes without the lock
+  std::vector<std::vector<Resource>> found;  // goes without the lock
   const Filled filled = (*device)->WithFiles([&](std::span<UverbsFile* const> files) {
-    found = Resources(kind, files, cm_ids, *position);
-    for (const Resource& resource : found) {
-      *position = resource.id;
-      const auto entry = buffer.NestStart(kind.entry_attribute);
-      if (!entry) return Filled::kNoRoom;
-      const Filled one = Fill(buffer, kind, resource, files, admin, port);
-      if (Done(one)) {
-        buffer.NestEnd(*entry);
-      } else {
-        buffer.Cancel(*entry);
-        if (one != Filled::kSkip) return one;
+    for (;;) {
+      found.push_back(Resources(kind, files, cm_ids, *position, buffer.room() / kLeastEntry + 1));
+      if (found.back().empty()) return found.size() == 1 ? Filled::kGone : Filled::kYes;
+      for (const Resource& resource : found.back()) {
+        *position = resource.id;
+        const auto entry = buffer.NestStart(kind.entry_attribute);
+        if (!entry) return Filled::kNoRoom;
+        const Filled one = Fill(buffer, kind, resource, files, admin, port);
+        if (Done(one)) {
+          buffer.NestEnd(*entry);
+        } else {
+          buffer.Cancel(*entry);
+          if (one != Filled::kSkip) return one;
+        }
+        ++*position;
       }
-      ++*position;
     }
-    return found.empty() ? Filled::kGone : Filled::kYes;
   });
   if (filled == Filled::kUnknown || filled == Filled::kGone) {
     buffer.Cancel(*message);
