@@ -19,6 +19,7 @@ constexpr uint64_t AlignUp(uint64_t value, uint64_t power_of_two) {
 }
 constexpr bool IsAligned(uint64_t value, uint64_t power_of_two) { return (value & (power_of_two - 1)) == 0; }
 constexpr uint64_t kPageSize = 4096;
+constexpr uint64_t kMiB = uint64_t{1} << 20, kGiB = uint64_t{1} << 30;
 
 static_assert(!InRange(~uint64_t{0}, 2, 16) && InRange(14, 2, 16) && !InRange(15, 2, 16));
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a checked MachineConfig to PCI functions: which ids and BARs each kind of device has.
+#include "base/checked.h"
 #include "base/result.h"
 #include "config/config.h"
 
 namespace causeway::config {
 namespace {
 
-constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr uint64_t kGiB = uint64_t{1} << 30;
 constexpr uint16_t kHabanaVendor = 0x1da3;
 
 // linux drivers/accel/habanalabs/common/habanalabs_drv.c ids[]; BARs as the boards have them: Gaudi SRAM, CFG, HBM;

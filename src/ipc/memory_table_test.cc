@@ -6,10 +6,10 @@
 
 #include <cstring>
 
+#include "base/checked.h"
+
 namespace causeway::ipc {
 namespace {
-
-constexpr uint64_t kGiB = uint64_t{1} << 30;
 
 TEST(MemoryTable, RefusesWhatCannotBeMapped) {
   MemoryTable table;

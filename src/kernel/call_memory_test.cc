@@ -14,12 +14,12 @@
 namespace causeway::kernel {
 namespace {
 
-using Bytes = std::array<std::byte, 64>;
+using Block = std::array<std::byte, 64>;
 
 uint64_t At(const void* address) { return reinterpret_cast<uint64_t>(address); }
 
-Bytes Pattern(uint8_t first) {
-  Bytes bytes;
+Block Pattern(uint8_t first) {
+  Block bytes;
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(first + i);
   return bytes;
 }
@@ -38,8 +38,8 @@ class CallMemoryTest : public testing::Test {
     }
     return CallMemory(::getpid(), call, input_, output_);
   }
-  Bytes Read(CallMemory& memory, size_t offset, size_t bytes) {
-    Bytes out = {};
+  Block Read(CallMemory& memory, size_t offset, size_t bytes) {
+    Block out = {};
     EXPECT_TRUE(memory.CopyFrom(std::span(out).first(bytes), At(stack_.data()) + offset));
     return out;
   }
@@ -88,8 +88,8 @@ TEST_F(CallMemoryTest, WhatReachesPastTheArgumentIsReadInThePlaceItIsIn) {
 
 TEST_F(CallMemoryTest, StoresToTheStackComeWithTheAnswerInTheirOrder) {
   CallMemory memory = Call(0);
-  const Bytes first = Pattern(1);
-  const Bytes second = Pattern(101);
+  const Block first = Pattern(1);
+  const Block second = Pattern(101);
   EXPECT_TRUE(memory.CopyTo(At(stack_.data()) + 100, first));
   EXPECT_TRUE(memory.CopyTo(At(stack_.data()) + 132, std::span<const std::byte>(second).first(5)));
   EXPECT_EQ(stack_[100], std::byte{0});
@@ -126,12 +126,12 @@ TEST_F(CallMemoryTest, AStoreThatReachesPastTheStackIsCopiedAfterThoseBeforeIt) 
 TEST_F(CallMemoryTest, ElsewhereIsCopiedAtOnce) {
   for (const bool has_stack : {true, false}) {
     CallMemory memory = Call(0, has_stack);
-    alignas(64) Bytes other = {};
+    alignas(64) Block other = {};
     EXPECT_TRUE(memory.CopyTo(At(&other), Pattern(1)));
     EXPECT_EQ(other, Pattern(1));
     EXPECT_TRUE(memory.CopyTo(At(stack_.data()), std::span<const std::byte>()));
     EXPECT_EQ(memory.output_bytes(), 0u);
-    Bytes back = {};
+    Block back = {};
     EXPECT_TRUE(memory.CopyFrom(back, At(&other)));
     EXPECT_EQ(back, Pattern(1));
   }
@@ -141,7 +141,7 @@ TEST_F(CallMemoryTest, ElsewhereIsCopiedAtOnce) {
 TEST_F(CallMemoryTest, BadMemoryIsEfault) {
   void* const page = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CallMemory memory = Call(48);
-  Bytes bytes = {};
+  Block bytes = {};
   EXPECT_TRUE(memory.CopyFrom(bytes, At(page)));
   EXPECT_EQ(memory.CopyTo(At(page), bytes).error(), Errno(EFAULT));  // read-only
   ::munmap(page, 4096);
@@ -183,8 +183,8 @@ TEST_F(CallMemoryTest, ManySmallStoresAllArrive) {
 // A call that is made again (ipc::kShareFirst). habanalabs' ioctls store their answer, a union with the argument,
 // whatever came of the call (drivers/misc/habanalabs/common/habanalabs_ioctl.c _hl_ioctl()).
 TEST_F(CallMemoryTest, ACallThatIsMadeAgainStoresNothing) {
-  const Bytes answer = Pattern(1);
-  Bytes heap = {};
+  const Block answer = Pattern(1);
+  Block heap = {};
   CallMemory memory = Call(64);
   ASSERT_TRUE(memory.CopyTo(At(stack_.data()), std::span(answer).first(16)));
   memory.DropStores();
@@ -218,7 +218,7 @@ TEST_F(CallMemoryTest, NonsenseCountsAsNothing) {
     call.stack_high = c.high;
     CallMemory memory(::getpid(), call, input_, output_);
     EXPECT_EQ(Read(memory, 0, 64)[63], std::byte{5});
-    Bytes bytes = Pattern(1);
+    Block bytes = Pattern(1);
     EXPECT_EQ(memory.CopyTo(~uint64_t{0} - 8, bytes).error(), Errno(EFAULT));
     EXPECT_TRUE(memory.CopyTo(At(stack_.data()), bytes));
     EXPECT_LE(memory.output_bytes(), ipc::kCallBytes);

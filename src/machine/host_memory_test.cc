@@ -7,14 +7,13 @@
 
 #include <cstring>
 
+#include "base/checked.h"
 #include "config/config.h"
 #include "machine/arena_memory.h"
 #include "pci/bus.h"
 
 namespace causeway::machine {
 namespace {
-
-constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 // This process is the program: what it maps of the host memory is what /proc says of it.
 class HostMemoryTest : public ::testing::Test {

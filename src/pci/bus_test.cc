@@ -13,8 +13,6 @@
 namespace causeway::pci {
 namespace {
 
-constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr uint64_t kGiB = uint64_t{1} << 30;
 constexpr uint32_t kHbm0 = 7, kHbm1 = 8;  // memory objects
 
 // pc0: rp0 - sw0 - { gaudi0, rxe0 }, rp1 - sw1 - { gaudi1, rxe1 }; pc1: rp2 - rxe2. As the default machine, and one

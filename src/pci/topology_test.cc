@@ -5,11 +5,10 @@
 
 #include <set>
 
+#include "base/checked.h"
+
 namespace causeway::pci {
 namespace {
-
-constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr uint64_t kGiB = uint64_t{1} << 30;
 
 FunctionSpec Device(const std::string& name, const std::string& at, uint64_t bar4 = 0) {
   FunctionSpec function;
@@ -35,7 +34,7 @@ TopologySpec Spec() {
   return spec;
 }
 
-std::unique_ptr<Topology> Build(const TopologySpec& spec) {
+std::unique_ptr<Topology> Built(const TopologySpec& spec) {
   std::string reason;
   auto topology = Topology::Build(spec, &reason);
   EXPECT_TRUE(topology) << reason;
@@ -68,7 +67,7 @@ TEST(AcsControl, RegisterBitsAreThoseOfPciRegsH) {
 }
 
 TEST(Topology, NumbersBusesDepthFirst) {
-  const auto topology = Build(Spec());
+  const auto topology = Built(Spec());
   const struct {
     const char* name;
     const char* bdf;
@@ -107,7 +106,7 @@ TEST(Topology, NumbersBusesDepthFirst) {
 TEST(Topology, RootBusesAreSpreadOrPacked) {
   TopologySpec spec;
   spec.host_bridges = {{.name = "a"}, {.name = "b"}, {.name = "c"}};
-  auto topology = Build(spec);
+  auto topology = Built(spec);
   EXPECT_EQ(topology->host_bridges()[1]->bus(), 64);
   EXPECT_EQ(topology->host_bridges()[2]->bus(), 128);
 
@@ -120,14 +119,14 @@ TEST(Topology, RootBusesAreSpreadOrPacked) {
     row.on = "rp" + n;
     for (int port = 0; port < 32; ++port) row.ports.push_back(row.name + "." + std::to_string(port));
   }
-  topology = Build(spec);
+  topology = Built(spec);
   EXPECT_EQ(topology->host_bridges()[1]->bus(), 1 + 3 * 34);
   EXPECT_EQ(topology->host_bridges()[2]->bus(), 2 + 3 * 34);
 }
 
 // PCI-to-PCI bridge specification: what a bridge forwards downstream is exactly its window.
 TEST(Topology, BarsAreAlignedDisjointAndInsideEveryWindowAbove) {
-  const auto topology = Build(Spec());
+  const auto topology = Built(Spec());
   struct Range {
     uint64_t begin, end;
   };
@@ -162,7 +161,7 @@ TEST(Topology, BarsAreAlignedDisjointAndInsideEveryWindowAbove) {
 }
 
 TEST(Topology, DecodesByBar) {
-  const auto topology = Build(Spec());
+  const auto topology = Built(Spec());
   const Function* gaudi1 = topology->FindFunction("gaudi1");
   const Bar& bar = gaudi1->bar(4);
   unsigned n = 0;
@@ -179,7 +178,7 @@ TEST(Topology, DecodesByBar) {
 TEST(Topology, FunctionsAtOnePortAreOneDevice) {
   TopologySpec spec = Spec();
   spec.functions.push_back(Device("second", "sw0.0"));
-  const auto topology = Build(spec);
+  const auto topology = Built(spec);
   EXPECT_EQ(topology->FindFunction("second")->bdf().ToString(), "0000:03:00.1");
 }
 

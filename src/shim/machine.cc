@@ -35,8 +35,8 @@ size_t tree_root_len;
 std::atomic<const ipc::ArenaHeader*> arena{nullptr};
 struct stat arena_stat;  // which memfd `arena` maps; connect_lock
 
-enum Progress : uint32_t { kNotTried, kConnected, kFailed };
-std::atomic<uint32_t> progress{kNotTried};
+enum Connection : uint32_t { kNotTried, kConnected, kFailed };
+std::atomic<uint32_t> connection{kNotTried};
 std::atomic<int> control_fd{-1};
 
 // Order: connect_lock, then control_lock.
@@ -280,16 +280,16 @@ bool ConnectLocked() {
 }
 
 bool Connected() {
-  const uint32_t now = progress.load(std::memory_order_acquire);
+  const uint32_t now = connection.load(std::memory_order_acquire);
   if (__builtin_expect(now == kConnected, 1)) return true;
   if (now == kFailed || !IsActive()) return false;
   const LockGuard lock(connect_lock);
-  if (progress.load(std::memory_order_relaxed) == kNotTried) {
+  if (connection.load(std::memory_order_relaxed) == kNotTried) {
     const ErrnoKeeper keeper;
-    progress.store(ConnectLocked() ? kConnected : kFailed, std::memory_order_release);
+    connection.store(ConnectLocked() ? kConnected : kFailed, std::memory_order_release);
     keeper.Restore();
   }
-  return progress.load(std::memory_order_relaxed) == kConnected;
+  return connection.load(std::memory_order_relaxed) == kConnected;
 }
 
 // This thread's slot number for a call at `depth`, or -errno.
@@ -574,7 +574,7 @@ void ResetInChild() {
   }
   channels = {};
   engine_ready.store(false, std::memory_order_relaxed);
-  progress.store(kNotTried, std::memory_order_relaxed);
+  connection.store(kNotTried, std::memory_order_relaxed);
   UnlockInParent();
 }
 

@@ -7,6 +7,7 @@
 
 #include "ipc/memory_window.h"
 #include "shim/fd_table.h"
+#include "shim/host_maps.h"
 #include "shim/host_memory.h"
 #include "shim/machine.h"
 #include "shim/raw.h"
@@ -33,7 +34,6 @@ std::atomic<size_t> tracked_count{0};  // written under tracked_lock
 std::atomic<std::byte*> windows[ipc::kMaxMemories][ipc::kMaxMemoryWindows];
 std::atomic<std::byte*> host_windows[ipc::kHostMemoryWindows];
 
-size_t PageUp(size_t length) { return (length + 4095) & ~size_t{4095}; }
 uintptr_t AddressOf(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
 bool Track(uintptr_t start, size_t length, uint64_t vma, bool traps) {

@@ -21,8 +21,8 @@ Result Absent(Args...) {
   }
 }
 
-enum Progress : uint32_t { kNotYet, kResolving, kResolved };
-std::atomic<uint32_t> progress{kNotYet};
+enum Resolution : uint32_t { kNotYet, kResolving, kResolved };
+std::atomic<uint32_t> resolution{kNotYet};
 
 // A fallback's `long` as the function's own type.
 #pragma GCC diagnostic push
@@ -33,11 +33,11 @@ std::atomic<uint32_t> progress{kNotYet};
 #undef CW_REAL
 #pragma GCC diagnostic pop
 
-#define CW_REAL(result, name, params, args, fallback)                                       \
-  result Boot_##name params {                                                               \
-    ResolveReal();                                                                          \
-    if (progress.load(std::memory_order_acquire) != kResolved) return Fallback_##name args; \
-    return real.name args;                                                                  \
+#define CW_REAL(result, name, params, args, fallback)                                         \
+  result Boot_##name params {                                                                 \
+    ResolveReal();                                                                            \
+    if (resolution.load(std::memory_order_acquire) != kResolved) return Fallback_##name args; \
+    return real.name args;                                                                    \
   }
 #include "shim/real.def"
 #undef CW_REAL
@@ -59,7 +59,7 @@ Real real = {
 void ResolveReal() {
   uint32_t expected = kNotYet;
   // A second thread that comes while the first resolves uses the fallbacks: they mean the same.
-  if (!progress.compare_exchange_strong(expected, kResolving, std::memory_order_acq_rel)) return;
+  if (!resolution.compare_exchange_strong(expected, kResolving, std::memory_order_acq_rel)) return;
   Real found;
 #define CW_REAL(result, name, params, args, fallback) found.name = Next(#name, &Fallback_##name);
 #include "shim/real.def"
@@ -68,7 +68,7 @@ void ResolveReal() {
 #define CW_REAL(result, name, params, args, fallback) __atomic_store_n(&real.name, found.name, __ATOMIC_RELEASE);
 #include "shim/real.def"
 #undef CW_REAL
-  progress.store(kResolved, std::memory_order_release);
+  resolution.store(kResolved, std::memory_order_release);
 }
 
 }  // namespace causeway::shim

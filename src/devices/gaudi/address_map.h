@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "base/checked.h"
 #include "pci/function.h"
 
 namespace causeway::gaudi {
@@ -16,9 +17,6 @@ constexpr uint16_t kDeviceGaudi = 0x1000;
 constexpr uint16_t kDeviceGaudiSec = 0x1010;
 constexpr uint16_t kDeviceGaudi2 = 0x1020;
 constexpr uint32_t kClassCode = 0x120000;  // processing accelerator
-
-constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr uint64_t kGiB = uint64_t{1} << 30;
 
 // Device-side addresses.
 struct AddressMap {

@@ -6,9 +6,6 @@
 namespace causeway::habanalabs {
 namespace {
 
-using gaudi::kGiB;
-using gaudi::kMiB;
-
 AsicProperties Gaudi(Flavour flavour) {
   const gaudi::AddressMap& map = gaudi::kGaudiMap;
   constexpr uint64_t kVaStart = 0x0001000000000000;  // VA_HOST_SPACE_START

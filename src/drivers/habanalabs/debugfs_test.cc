@@ -93,7 +93,7 @@ TEST(HlDebugfs, RegistersSramAndDram) {
     EXPECT_EQ(d.Store(sob, "80000001"), 0);  // base 16 without 0x; an addition, as the register has it
     EXPECT_EQ(d.At(sob), "0x0000007c\n");
     EXPECT_EQ(d.At(sob, "data64"), "0x000000000000007c\n");
-    for (const uint64_t memory : {map.sram_base + 0x1000, map.dram_base + gaudi::kGiB}) {
+    for (const uint64_t memory : {map.sram_base + 0x1000, map.dram_base + kGiB}) {
       EXPECT_EQ(d.Store(memory, "0x1122334455667788", "data64"), 0);
       EXPECT_EQ(d.At(memory), "0x55667788\n");
       EXPECT_EQ(d.At(memory + 4), "0x11223344\n");
@@ -146,7 +146,7 @@ TEST(HlDebugfs, ErrnoTable) {
     int want;
   } cases[] = {
       {"nowhere", gaudi1, 0x123456789000000, "data32", "1", EINVAL},
-      {"between the regions", gaudi1, sram1 + 20 * gaudi::kMiB, "data32", "1", EINVAL},
+      {"between the regions", gaudi1, sram1 + 20 * kMiB, "data32", "1", EINVAL},
       {"the end of everything", gaudi2, ~uint64_t{0} - 3, "data64", "1", EINVAL},
       {"33 bits", gaudi1, sram1, "data32", "0x100000000", ERANGE},
       {"65 bits", gaudi1, sram1, "data64", "0x10000000000000000", ERANGE},
@@ -156,7 +156,7 @@ TEST(HlDebugfs, ErrnoTable) {
       {"DMA of nothing", gaudi1, sram1, "dma_size", "0", EINVAL},
       {"DMA of more than 128 MiB", gaudi1, 0x20000000, "dma_size", "0x8000001", EINVAL},
       {"DMA of registers", gaudi1, 0x7FFC000000, "dma_size", "4", EINVAL},
-      {"DMA over the end of SRAM", gaudi1, sram1 + 20 * gaudi::kMiB - 4, "dma_size", "8", EINVAL},
+      {"DMA over the end of SRAM", gaudi1, sram1 + 20 * kMiB - 4, "dma_size", "8", EINVAL},
       {"DMA", gaudi1, sram1, "dma_size", "8", 0},
       {"Gaudi2's DMA without a context", gaudi2, sram2, "dma_size", "8", EIO},
       {"stop_on_err is not configurable", gaudi2, 0, "stop_on_err", "1", EOPNOTSUPP},

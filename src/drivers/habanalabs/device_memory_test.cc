@@ -219,7 +219,7 @@ TEST(HlMapHost, FirstAddressesOfBothAsics) {
     EXPECT_EQ(harness.MapHost(file, kUserHost + 0xfff, 2, &c), 0);
     EXPECT_EQ(c, first + 2 * kPageSize + 0xfff);  // two pages
     EXPECT_EQ(harness.MapHost(file, kUserHost, kPageSize, &d), 0);
-    EXPECT_EQ(d, AlignUp(first + 4 * kPageSize, 2 * gaudi::kMiB));  // a 2 MiB aligned pointer gets such an address
+    EXPECT_EQ(d, AlignUp(first + 4 * kPageSize, 2 * kMiB));  // a 2 MiB aligned pointer gets such an address
     for (const uint64_t va : {a, b, c, d}) EXPECT_EQ(harness.Unmap(file, va), 0);
     EXPECT_EQ(harness.MapHost(file, kUserHost + 0x1000, 1, &a), 0);
     EXPECT_EQ(a, first);
@@ -228,7 +228,7 @@ TEST(HlMapHost, FirstAddressesOfBothAsics) {
 
 // init_phys_pg_pack_from_userptr(): huge leaves, from the huge range, when all of it is whole huge pages.
 TEST(HlMapHost, HugePagesHaveARangeOfTheirOwn) {
-  constexpr uint64_t kHuge = 2 * gaudi::kMiB, kHugeRange = 0xFFF0800000000000;
+  constexpr uint64_t kHuge = 2 * kMiB, kHugeRange = 0xFFF0800000000000;
   Harness harness;
   Ref<kernel::File> file = *harness.Open();
   const struct {

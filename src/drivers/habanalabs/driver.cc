@@ -59,7 +59,7 @@ Status Driver::AddDevice(const DeviceSpec& spec, const pci::Function& function) 
   device.StartHeartbeat();
   device.set_status(uapi::kHlStatusOperational);
   log::Info("{}: {} at {}, {} GiB of device memory", names.name, device.TypeName(), function.bdf().ToString(),
-            device.board().hbm_bytes() / gaudi::kGiB);
+            device.board().hbm_bytes() / kGiB);
   return {};
 }
 

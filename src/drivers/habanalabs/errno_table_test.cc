@@ -17,7 +17,7 @@ namespace {
 
 using gaudi::Asic;
 
-constexpr uint64_t kChunks = kUserArgs + 0x400;
+constexpr uint64_t kChunkArray = kUserArgs + 0x400;
 
 // A program with the device open, and the calls as one makes them: 0 or the errno.
 struct Program {
@@ -39,9 +39,9 @@ struct Program {
     return rc;
   }
   int Submit(const uapi::hl_cs_chunk& chunk, uint32_t flags = 0, uint64_t* seq = nullptr, uint32_t timeout = 0) {
-    EXPECT_TRUE(h.task.user.Write(kChunks, chunk).has_value());
+    EXPECT_TRUE(h.task.user.Write(kChunkArray, chunk).has_value());
     uapi::hl_cs_args args{};
-    args.in.chunks_execute = kChunks;
+    args.in.chunks_execute = kChunkArray;
     args.in.num_chunks_execute = 1;
     args.in.cs_flags = flags;
     args.in.timeout = timeout;

@@ -122,7 +122,7 @@ TEST(HlExport, Gaudi2OfTheMiscFlavourCannotExport) {
 // A BAR that shows less than all HBM.
 TEST(HlExport, OnlyWhatTheBarShowsCanBeExported) {
   {
-    Harness harness({.gaudi2_bar4 = 4 * gaudi::kGiB});  // pages 0..4 of 768 MiB lie in it whole
+    Harness harness({.gaudi2_bar4 = 4 * kGiB});  // pages 0..4 of 768 MiB lie in it whole
     Ref<kernel::File> file = *harness.Open();
     const uint64_t inside = harness.Map(file, harness.Alloc(file, 4 * kDramPage));
     const uint64_t across = harness.Map(file, harness.Alloc(file, 1));
@@ -131,11 +131,11 @@ TEST(HlExport, OnlyWhatTheBarShowsCanBeExported) {
     EXPECT_EQ(harness.Export(file, across, kPageSize, 0, &fd), EINVAL);
   }
   {
-    Harness harness({.asic = gaudi::Asic::kGaudi, .gaudi_bar4 = 16 * gaudi::kGiB});
+    Harness harness({.asic = gaudi::Asic::kGaudi, .gaudi_bar4 = 16 * kGiB});
     Ref<kernel::File> file = *harness.Open();
     int fd = 0;
-    EXPECT_EQ(harness.Export(file, 16 * gaudi::kGiB - kPageSize, kPageSize, 0, &fd), 0);
-    EXPECT_EQ(harness.Export(file, 16 * gaudi::kGiB - kPageSize, 2 * kPageSize, 0, &fd), EINVAL);
+    EXPECT_EQ(harness.Export(file, 16 * kGiB - kPageSize, kPageSize, 0, &fd), 0);
+    EXPECT_EQ(harness.Export(file, 16 * kGiB - kPageSize, 2 * kPageSize, 0, &fd), EINVAL);
   }
 }
 
@@ -204,7 +204,7 @@ TEST(HlMapDmaBuf, EntriesOfWholeAndPartAllocations) {
     EXPECT_TRUE(mapping.has_value());
     return (*mapping)->table();
   };
-  constexpr uint64_t k2GiB = 2 * gaudi::kGiB;
+  constexpr uint64_t k2GiB = 2 * kGiB;
   // Page 0 of the pool is HBM byte kDramPage: the first DRAM page is the driver's.
   const uint64_t three = harness.Map(file, harness.Alloc(file, 3 * kDramPage));
   EXPECT_EQ(table_of(three, kDramPage, 0, k2GiB), (SgTable{{bar + kDramPage, kDramPage}}));

@@ -37,8 +37,8 @@ struct HarnessSpec {
   Flavour flavour = Flavour::kAccel;
   uint32_t hbm_stacks = 6;
   pci::IommuMode iommu = pci::IommuMode::kOff;
-  uint64_t gaudi2_bar4 = 128 * gaudi::kGiB;
-  uint64_t gaudi_bar4 = 32 * gaudi::kGiB;
+  uint64_t gaudi2_bar4 = 128 * kGiB;
+  uint64_t gaudi_bar4 = 32 * kGiB;
 };
 
 class Harness {
@@ -188,6 +188,6 @@ class Harness {
 
 constexpr Flavour kEveryFlavour[] = {Flavour::kAccel, Flavour::kMisc, Flavour::kDrm};
 constexpr gaudi::Asic kEveryAsic[] = {gaudi::Asic::kGaudi, gaudi::Asic::kGaudi2};
-constexpr uint64_t kDramPage = 768 * gaudi::kMiB;
+constexpr uint64_t kDramPage = 768 * kMiB;
 
 }  // namespace causeway::habanalabs

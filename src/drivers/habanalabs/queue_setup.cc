@@ -14,9 +14,6 @@ namespace {
 
 using gaudi::RegisterWrite;
 
-constexpr uint32_t kCqReady = 1u << 31, kCqShadowValid = 1u << 15;
-constexpr uint32_t kCsCqEntries = 4096;
-constexpr uint32_t kGaudi2CsCompletionVector = 21;
 constexpr uint32_t kSobIncrement = 0x80000001;  // QM_PQC_LBW_WDATA
 constexpr uint32_t kPacketProt = 16;            // struct packet_msg_prot
 

@@ -13,14 +13,6 @@
 #include "uapi/habanalabs_submission.h"
 
 namespace causeway::habanalabs {
-namespace {
-
-constexpr uint32_t kCsCqEntries = 4096;  // HL_CQ_LENGTH
-// struct hl_cq_entry.
-constexpr uint32_t kCqReady = 1u << 31, kCqShadowValid = 1u << 15, kCqShadowMask = 0xfff;
-constexpr uint32_t kGaudi2CsCompletionVector = 21;  // GAUDI2_IRQ_NUM_COMPLETION
-
-}  // namespace
 
 int64_t KtimeGetNs() {
   timespec now{};

@@ -38,6 +38,11 @@
 
 namespace causeway::habanalabs {
 
+// The completion queue of submissions: its entries (struct hl_cq_entry), its length, Gaudi2's interrupt.
+constexpr uint32_t kCqReady = 1u << 31, kCqShadowValid = 1u << 15, kCqShadowMask = 0xfff;
+constexpr uint32_t kCsCqEntries = 4096;             // HL_CQ_LENGTH
+constexpr uint32_t kGaudi2CsCompletionVector = 21;  // GAUDI2_IRQ_NUM_COMPLETION
+
 struct Job {
   uint32_t queue = 0;
   uint64_t address = 0;  // of the commands, as the PQ entry says it
