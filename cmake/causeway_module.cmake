@@ -11,6 +11,8 @@ target_compile_features(causeway_options INTERFACE cxx_std_23)
 target_compile_options(causeway_options INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wno-maybe-uninitialized -fno-strict-aliasing
   -Wno-missing-field-initializers  # designated initialisers that leave the rest at its default are our habit
+  # A source of a unity build is no header, whatever GCC takes it for.
+  $<$<BOOL:${CMAKE_UNITY_BUILD}>:-Wno-subobject-linkage>
   $<$<BOOL:${CAUSEWAY_WERROR}>:-Werror>)
 target_include_directories(causeway_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(CAUSEWAY_SANITIZE)

@@ -213,15 +213,19 @@ TEST(Engines, UntouchedMemoryStaysUntouched) {
 
 // Copies that are longer than the caches, at every kind of start and end within a line; what lies around stays.
 TEST(Engines, LongCopies) {
-  constexpr uint64_t kLong = 8 << 20;
+  constexpr uint64_t kStreamed = 8 << 20;
   Device d(Asic::kGaudi2);
   const uint64_t from = d.user_dram + 0x40000000, to = d.user_dram + 0x80000000;
-  std::vector<uint64_t> source((kLong + 4096) / 8), target(source.size());
+  std::vector<uint64_t> source((kStreamed + 4096) / 8), target(source.size());
   for (size_t i = 0; i < source.size(); ++i) source[i] = i * 0x9e3779b97f4a7c15;
   d.Write(from, std::as_bytes(std::span(source)));
   struct {
     uint64_t from, to, len;
-  } const cases[] = {{0, 0, kLong}, {1, 64, kLong + 1}, {0, 3, kLong + 63}, {61, 7, kLong + 130}, {128, 127, kLong}};
+  } const cases[] = {{0, 0, kStreamed},
+                     {1, 64, kStreamed + 1},
+                     {0, 3, kStreamed + 63},
+                     {61, 7, kStreamed + 130},
+                     {128, 127, kStreamed}};
   size_t done = 0;
   for (const auto& c : cases) {
     std::ranges::fill(target, 0x5555555555555555);

@@ -77,19 +77,19 @@ TEST(HlExport, Gaudi2ErrnoTable) {
 
 // validate_export_params_no_mmu(): Gaudi by physical address.
 TEST(HlExport, GaudiErrnoTable) {
-  constexpr uint64_t kUser = 0x20000000, kEnd = 0x800000000;
+  constexpr uint64_t kUser = 0x20000000, kUserEnd = 0x800000000;
   constexpr struct {
     const char* name;
     uint64_t addr, size, offset;
     int want, want_misc;
   } kCases[] = {
       {"first page of the user's memory", kUser, kPageSize, 0, 0, 0},
-      {"all of it", kUser, kEnd - kUser, 0, 0, 0},
-      {"last page", kEnd - kPageSize, kPageSize, 0, 0, 0},
+      {"all of it", kUser, kUserEnd - kUser, 0, 0, 0},
+      {"last page", kUserEnd - kPageSize, kPageSize, 0, 0, 0},
       {"offset: not looked at in v6.1", kUser, kPageSize, kPageSize, EINVAL, 0},
       {"below the user's memory", kUser - kPageSize, kPageSize, 0, EINVAL, EINVAL},
-      {"past the end", kEnd, kPageSize, 0, EINVAL, EINVAL},
-      {"runs past the end", kEnd - kPageSize, 2 * kPageSize, 0, EINVAL, EINVAL},
+      {"past the end", kUserEnd, kPageSize, 0, EINVAL, EINVAL},
+      {"runs past the end", kUserEnd - kPageSize, 2 * kPageSize, 0, EINVAL, EINVAL},
       {"wraps", kUser, ~uint64_t{0} & ~(kPageSize - 1), 0, EINVAL, EINVAL},
       {"unaligned address", kUser + 1, kPageSize, 0, EINVAL, EINVAL},
       {"size 0", kUser, 0, 0, EINVAL, EINVAL},

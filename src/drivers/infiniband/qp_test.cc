@@ -38,7 +38,7 @@ class QpCommands : public UverbsBench {
   uint32_t pd_ = 0, cq_ = 0, handle_ = 0;
   QpMade qp_ = {};
 };
-using R = ib_uverbs_modify_qp;
+using ModifyQpCmd = ib_uverbs_modify_qp;
 
 TEST_F(QpCommands, GrantsAreWhatRxeGives) {  // 4.2
   EXPECT_EQ(nics_->qp(qp_.core.qpn).qpn, qp_.core.qpn);
@@ -73,72 +73,73 @@ TEST_F(QpCommands, ModifyErrnoTable) {
     ib_qp_state from;
     uint32_t mask;
     ib_qp_state to;
-    void (*change)(R&);
+    void (*change)(ModifyQpCmd&);
     int want;
   } cases[] = {
-      {"unknown mask bit", IB_QPS_RESET, kToInit | 1u << 21, IB_QPS_INIT, [](R&) {}, EOPNOTSUPP},
-      {"no such QP", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](R& r) { r.qp_handle = 99; }, ENOENT},
-      {"port 0", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](R& r) { r.port_num = 0; }, EINVAL},
-      {"port 2", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](R& r) { r.port_num = 2; }, EINVAL},
-      {"state beyond ERR", IB_QPS_RESET, IB_QP_STATE, IB_QPS_ERR, [](R& r) { r.qp_state = 7; }, EINVAL},
-      {"any pkey index", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](R& r) { r.pkey_index = 500; }, 0},
-      {"any access flag", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](R& r) { r.qp_access_flags = ~0u; }, 0},
-      {"illegal transition", IB_QPS_RESET, kToRts, IB_QPS_RTS, [](R&) {}, EINVAL},
-      {"RESET to ERR", IB_QPS_RESET, IB_QP_STATE, IB_QPS_ERR, [](R&) {}, EINVAL},
-      {"QKEY with bit 31", IB_QPS_INIT, IB_QP_QKEY, IB_QPS_INIT, [](R& r) { r.qkey = 0x80000000; }, EPERM},
-      {"QKEY is not RC's", IB_QPS_INIT, IB_QP_QKEY, IB_QPS_INIT, [](R&) {}, EINVAL},
-      {"to RTR", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R&) {}, 0},
-      {"no GRH", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.dest.is_global = 0; }, EINVAL},
-      {"AV port", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.dest.port_num = 2; }, EINVAL},
-      {"empty sgid index", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.dest.sgid_index = 200; }, ENODATA},
-      {"unknown address", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.dest.dgid[15] ^= 0x55; }, ETIMEDOUT},
+      {"unknown mask bit", IB_QPS_RESET, kToInit | 1u << 21, IB_QPS_INIT, [](ModifyQpCmd&) {}, EOPNOTSUPP},
+      {"no such QP", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](ModifyQpCmd& r) { r.qp_handle = 99; }, ENOENT},
+      {"port 0", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](ModifyQpCmd& r) { r.port_num = 0; }, EINVAL},
+      {"port 2", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](ModifyQpCmd& r) { r.port_num = 2; }, EINVAL},
+      {"state beyond ERR", IB_QPS_RESET, IB_QP_STATE, IB_QPS_ERR, [](ModifyQpCmd& r) { r.qp_state = 7; }, EINVAL},
+      {"any pkey index", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](ModifyQpCmd& r) { r.pkey_index = 500; }, 0},
+      {"any access flag", IB_QPS_RESET, kToInit, IB_QPS_INIT, [](ModifyQpCmd& r) { r.qp_access_flags = ~0u; }, 0},
+      {"illegal transition", IB_QPS_RESET, kToRts, IB_QPS_RTS, [](ModifyQpCmd&) {}, EINVAL},
+      {"RESET to ERR", IB_QPS_RESET, IB_QP_STATE, IB_QPS_ERR, [](ModifyQpCmd&) {}, EINVAL},
+      {"QKEY with bit 31", IB_QPS_INIT, IB_QP_QKEY, IB_QPS_INIT, [](ModifyQpCmd& r) { r.qkey = 0x80000000; }, EPERM},
+      {"QKEY is not RC's", IB_QPS_INIT, IB_QP_QKEY, IB_QPS_INIT, [](ModifyQpCmd&) {}, EINVAL},
+      {"to RTR", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd&) {}, 0},
+      {"no GRH", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.dest.is_global = 0; }, EINVAL},
+      {"AV port", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.dest.port_num = 2; }, EINVAL},
+      {"empty sgid index", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.dest.sgid_index = 200; }, ENODATA},
+      {"unknown address", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.dest.dgid[15] ^= 0x55; }, ETIMEDOUT},
       {"address is looked for before the mask", IB_QPS_INIT, kToRtr & ~uint32_t{IB_QP_PATH_MTU}, IB_QPS_RTR,
-       [](R& r) { r.dest.dgid[15] ^= 0x55; }, ETIMEDOUT},
+       [](ModifyQpCmd& r) { r.dest.dgid[15] ^= 0x55; }, ETIMEDOUT},
       {"IPv4 from an IPv6 source", IB_QPS_INIT, kToRtr, IB_QPS_RTR,
-       [](R& r) {
+       [](ModifyQpCmd& r) {
          std::memset(r.dest.dgid, 0, 10);
          r.dest.dgid[10] = r.dest.dgid[11] = 0xff;
          r.dest.dgid[12] = 10;
        },
        EINVAL},
       {"multicast", IB_QPS_INIT, kToRtr, IB_QPS_RTR,
-       [](R& r) {
+       [](ModifyQpCmd& r) {
          r.dest.dgid[0] = 0xff;
          r.dest.dgid[1] = 0x0e;
        },
        0},
-      {"path MTU 0", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.path_mtu = 0; }, 0},
-      {"path MTU 6", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.path_mtu = 6; }, EINVAL},
-      {"max_dest_rd_atomic", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.max_dest_rd_atomic = 200; }, 0},
-      {"min_rnr_timer", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](R& r) { r.min_rnr_timer = 77; }, 0},
+      {"path MTU 0", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.path_mtu = 0; }, 0},
+      {"path MTU 6", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.path_mtu = 6; }, EINVAL},
+      {"max_dest_rd_atomic", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.max_dest_rd_atomic = 200; }, 0},
+      {"min_rnr_timer", IB_QPS_INIT, kToRtr, IB_QPS_RTR, [](ModifyQpCmd& r) { r.min_rnr_timer = 77; }, 0},
       {"alternate path", IB_QPS_INIT, kToRtr | IB_QP_ALT_PATH, IB_QPS_RTR,
-       [](R& r) {
+       [](ModifyQpCmd& r) {
          r.alt_dest = r.dest;
          r.alt_port_num = 1;
        },
        EINVAL},
-      {"missing attribute", IB_QPS_INIT, kToRtr & ~uint32_t{IB_QP_DEST_QPN}, IB_QPS_RTR, [](R&) {}, EINVAL},
-      {"to RTS", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R&) {}, 0},
-      {"timeout 31", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R& r) { r.timeout = 31; }, 0},
-      {"timeout 32", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R& r) { r.timeout = 32; }, EINVAL},
-      {"max_rd_atomic 128", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R& r) { r.max_rd_atomic = 128; }, 0},
-      {"max_rd_atomic 129", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R& r) { r.max_rd_atomic = 129; }, EINVAL},
-      {"retry counts", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](R& r) { r.retry_cnt = r.rnr_retry = 99; }, 0},
-      {"RTR to RTR", IB_QPS_RTR, IB_QP_STATE, IB_QPS_RTR, [](R&) {}, EINVAL},
+      {"missing attribute", IB_QPS_INIT, kToRtr & ~uint32_t{IB_QP_DEST_QPN}, IB_QPS_RTR, [](ModifyQpCmd&) {}, EINVAL},
+      {"to RTS", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](ModifyQpCmd&) {}, 0},
+      {"timeout 31", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](ModifyQpCmd& r) { r.timeout = 31; }, 0},
+      {"timeout 32", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](ModifyQpCmd& r) { r.timeout = 32; }, EINVAL},
+      {"max_rd_atomic 128", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](ModifyQpCmd& r) { r.max_rd_atomic = 128; }, 0},
+      {"max_rd_atomic 129", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](ModifyQpCmd& r) { r.max_rd_atomic = 129; }, EINVAL},
+      {"retry counts", IB_QPS_RTR, kToRts, IB_QPS_RTS, [](ModifyQpCmd& r) { r.retry_cnt = r.rnr_retry = 99; }, 0},
+      {"RTR to RTR", IB_QPS_RTR, IB_QP_STATE, IB_QPS_RTR, [](ModifyQpCmd&) {}, EINVAL},
       {"wrong current state", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
-       [](R& r) { r.cur_qp_state = IB_QPS_INIT; }, EINVAL},
-      {"current state beyond ERR", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS, [](R& r) { r.cur_qp_state = 7; },
-       EINVAL},
+       [](ModifyQpCmd& r) { r.cur_qp_state = IB_QPS_INIT; }, EINVAL},
+      {"current state beyond ERR", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
+       [](ModifyQpCmd& r) { r.cur_qp_state = 7; }, EINVAL},
       {"right current state", IB_QPS_RTR, kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
-       [](R& r) { r.cur_qp_state = IB_QPS_RTR; }, 0},
-      {"empty mask in RTS", IB_QPS_RTS, 0, IB_QPS_RESET, [](R&) {}, 0},
-      {"AV in RTS", IB_QPS_RTS, av, IB_QPS_RTS, [](R&) {}, EINVAL},
-      {"AV in SQD", IB_QPS_SQD, av, IB_QPS_SQD, [](R&) {}, 0},
-      {"AV and another port in SQD", IB_QPS_SQD, av | IB_QP_PORT, IB_QPS_SQD, [](R& r) { r.port_num = 2; }, EINVAL},
-      {"back from SQD", IB_QPS_SQD, IB_QP_STATE, IB_QPS_RTS, [](R&) {}, 0},
-      {"capacity", IB_QPS_RTS, IB_QP_CAP, IB_QPS_RTS, [](R&) {}, EINVAL},
-      {"ERR to INIT", IB_QPS_ERR, kToInit, IB_QPS_INIT, [](R&) {}, EINVAL},
-      {"ERR to ERR", IB_QPS_ERR, IB_QP_STATE, IB_QPS_ERR, [](R&) {}, 0},
+       [](ModifyQpCmd& r) { r.cur_qp_state = IB_QPS_RTR; }, 0},
+      {"empty mask in RTS", IB_QPS_RTS, 0, IB_QPS_RESET, [](ModifyQpCmd&) {}, 0},
+      {"AV in RTS", IB_QPS_RTS, av, IB_QPS_RTS, [](ModifyQpCmd&) {}, EINVAL},
+      {"AV in SQD", IB_QPS_SQD, av, IB_QPS_SQD, [](ModifyQpCmd&) {}, 0},
+      {"AV and another port in SQD", IB_QPS_SQD, av | IB_QP_PORT, IB_QPS_SQD, [](ModifyQpCmd& r) { r.port_num = 2; },
+       EINVAL},
+      {"back from SQD", IB_QPS_SQD, IB_QP_STATE, IB_QPS_RTS, [](ModifyQpCmd&) {}, 0},
+      {"capacity", IB_QPS_RTS, IB_QP_CAP, IB_QPS_RTS, [](ModifyQpCmd&) {}, EINVAL},
+      {"ERR to INIT", IB_QPS_ERR, kToInit, IB_QPS_INIT, [](ModifyQpCmd&) {}, EINVAL},
+      {"ERR to ERR", IB_QPS_ERR, IB_QP_STATE, IB_QPS_ERR, [](ModifyQpCmd&) {}, 0},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
@@ -149,22 +150,23 @@ TEST_F(QpCommands, ModifyErrnoTable) {
   }
   task_.capabilities.insert(CAP_NET_RAW);
   MoveTo(IB_QPS_INIT);
-  EXPECT_EQ(ModifyWith(IB_QP_QKEY, IB_QPS_INIT, [](R& r) { r.qkey = 0x80000000; }), EINVAL);  // then only not RC's
+  EXPECT_EQ(ModifyWith(IB_QP_QKEY, IB_QPS_INIT, [](ModifyQpCmd& r) { r.qkey = 0x80000000; }),
+            EINVAL);  // then only not RC's
 }
 
 TEST_F(QpCommands, QueryShowsWhatWasSetRounded) {
   ToRts(handle_, 4711);
   auto request = GoodAttributes(handle_, IB_QP_STATE, IB_QPS_RESET);
   ASSERT_EQ(Modify(request), 0);
-  ASSERT_EQ(ModifyWith(kToInit, IB_QPS_INIT, [](R&) {}), 0);
+  ASSERT_EQ(ModifyWith(kToInit, IB_QPS_INIT, [](ModifyQpCmd&) {}), 0);
   ASSERT_EQ(ModifyWith(kToRtr, IB_QPS_RTR,
-                       [](R& r) {
+                       [](ModifyQpCmd& r) {
                          r.max_dest_rd_atomic = 5;
                          r.rq_psn = 0xff123456;
                        }),
             0);
   ASSERT_EQ(ModifyWith(kToRts | IB_QP_CUR_STATE, IB_QPS_RTS,
-                       [](R& r) {
+                       [](ModifyQpCmd& r) {
                          r.max_rd_atomic = 3;
                          r.cur_qp_state = IB_QPS_RTR;
                        }),
@@ -204,7 +206,7 @@ TEST_F(QpCommands, AnAddressThatTwoNicsShareIsResolvedByTheDestinationQp) {
     EXPECT_EQ(Modify(GoodAttributes(handle_, IB_QP_STATE, IB_QPS_RESET)), 0);
     EXPECT_EQ(Modify(GoodAttributes(handle_, kToInit, IB_QPS_INIT)), 0);
     EXPECT_EQ(ModifyWith(kToRtr, IB_QPS_RTR,
-                         [&](R& r) {
+                         [&](ModifyQpCmd& r) {
                            std::ranges::copy(shared, r.dest.dgid);
                            r.dest.sgid_index = 1;
                            r.dest_qp_num = qpn;
