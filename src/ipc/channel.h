@@ -32,11 +32,10 @@ enum Turn : uint32_t { kTurnProgram = 0, kTurnMachine = 1, kTurnClosed = 2 };
 enum class Op : uint32_t {
   kNone = 0,
   kOpen,    // arg0 node id, arg1 open flags, arg2 mode -> result fd (installed by kInstallFd before)
-  kIoctl,   // arg0 request, arg1 argument, arg3 -> result
-  kWrite,   // arg0 buffer, arg1 length, arg2 offset (-1: file position), arg3 -> result bytes; value0 = number of the
-            // queue
-            //   pair that a POST_SEND named (0: the write was something else). Of a kFileRdmaCm: -EAGAIN as for kRead,
-            //   with value1 = 1: take one readiness byte from the socket
+  kIoctl,   // arg0 request, arg1 argument, arg3 (kShareFirst) -> result
+  kWrite,   // arg0 buffer, arg1 length, arg2 offset (-1: file position), arg3 (kShareFirst) -> result bytes;
+            //   value0 = number of the queue pair that a POST_SEND named (0: the write was something else). Of a
+            //   kFileRdmaCm: -EAGAIN as for kRead, with value1 = 1: take one readiness byte from the socket
   kRead,    // arg0 buffer, arg1 length, arg2 offset (-1: file position) -> result bytes; -EAGAIN when nothing is
             //   queued, whatever O_NONBLOCK says: the shim polls the descriptor and asks again.
             //   value0 = 1: nothing is left, take one readiness byte (one packet, MSG_DONTWAIT) from the socket

@@ -48,9 +48,9 @@ struct HostFile {
 };
 struct ProcessRange {
   std::vector<SharedPages> shared;  // which pages map the host's file, shared
-  bool has_private = false;         // some are private memory (uapi::IsPrivateMemory()) without the address asked for
+  bool has_private = false;         // some are private memory (uapi::IsPrivateMemory()) and not in `stack`'s mapping
 };
-// CheckProcessRange(), and what the pages are. `stack`: an address; the mapping that has it does not count as private.
+// CheckProcessRange(), and what the pages are. `stack`: an address on the calling thread's stack, 0: not known.
 Result<ProcessRange> PinProcessRange(const ProcessMaps& maps, uint64_t address, uint64_t len, bool write, HostFile file,
                                      uint64_t stack);
 // Offsets in `file` that the process maps anywhere, [start, end), in order of address. errors: the host's.

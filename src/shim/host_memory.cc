@@ -10,7 +10,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 
 #include "ipc/memory_window.h"
 #include "shim/host_maps.h"
@@ -18,10 +17,6 @@
 #include "shim/mapping.h"
 #include "shim/memcheck.h"
 #include "shim/real.h"
-#include "shim/stack.h"
-#include "uapi/habanalabs.h"
-#include "uapi/rdma_ioctl.h"
-#include "uapi/rxe.h"
 
 namespace causeway::shim {
 

@@ -30,6 +30,14 @@ void SayKernelSent(struct msghdr* message) {
   }
 }
 
+// What a readv() or writev() is on a socket (sock_read_iter()).
+struct msghdr Unaddressed(const struct iovec* list, int count) {
+  struct msghdr message = {};
+  message.msg_iov = const_cast<struct iovec*>(list);
+  message.msg_iovlen = static_cast<size_t>(count);
+  return message;
+}
+
 // The value of an option of SOL_SOCKET that is another one's for the host.
 bool IsMachines(int level, int option) {
   return level != SOL_SOCKET || option == SO_TYPE || option == SO_DOMAIN || option == SO_PROTOCOL;
@@ -67,17 +75,13 @@ ssize_t NetlinkReceive(int fd, struct msghdr* message, int flags) {
 
 ssize_t NetlinkRead(int fd, const struct iovec* list, int count) {
   if (count < 0 || count > UIO_MAXIOV) return Ret(-EINVAL);
-  struct msghdr message = {};
-  message.msg_iov = const_cast<struct iovec*>(list);
-  message.msg_iovlen = static_cast<size_t>(count);
+  struct msghdr message = Unaddressed(list, count);
   return NetlinkReceive(fd, &message, 0);
 }
 
 ssize_t NetlinkWrite(int fd, const struct iovec* list, int count) {
   if (count < 0 || count > UIO_MAXIOV) return Ret(-EINVAL);
-  struct msghdr message = {};
-  message.msg_iov = const_cast<struct iovec*>(list);
-  message.msg_iovlen = static_cast<size_t>(count);
+  const struct msghdr message = Unaddressed(list, count);
   return NetlinkSend(fd, &message, 0);
 }
 

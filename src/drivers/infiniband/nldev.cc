@@ -108,17 +108,6 @@ uint64_t EncodeDevice(uint32_t major, uint32_t minor) {
   return (minor & 0xff) | uint64_t{major} << 8 | uint64_t{minor & ~0xffu} << 12;
 }
 
-// fill_dev_info().
-bool FillDevice(kernel::NlBuffer& buffer, const IbDevice& device) {
-  return FillHandle(buffer, device) && buffer.PutU32(RDMA_NLDEV_ATTR_PORT_INDEX, kPort) &&
-         buffer.PutU64(RDMA_NLDEV_ATTR_CAP_FLAGS, device.DeviceCapFlags()) &&
-         buffer.PutU64(RDMA_NLDEV_ATTR_NODE_GUID, GuidOf(device)) &&
-         buffer.PutU64(RDMA_NLDEV_ATTR_SYS_IMAGE_GUID, GuidOf(device)) &&
-         buffer.PutU8(RDMA_NLDEV_ATTR_DEV_NODE_TYPE, kNodeTypeCa) &&
-         buffer.PutU8(RDMA_NLDEV_ATTR_DEV_DIM, device.use_cq_dim() ? 1 : 0) &&
-         buffer.PutString(RDMA_NLDEV_ATTR_DEV_PROTOCOL, "roce");
-}
-
 // fill_port_info().
 bool FillPort(kernel::NlBuffer& buffer, const IbDevice& device) {
   const auto port = device.QueryPort();
@@ -241,6 +230,17 @@ Result<IbDevice*> Nldev::PortOf(const Attributes& attributes) const {
   return device;
 }
 
+// fill_dev_info().
+bool Nldev::FillDevice(Buffer& buffer, const IbDevice& device) const {
+  return FillHandle(buffer, device) && buffer.PutU32(RDMA_NLDEV_ATTR_PORT_INDEX, kPort) &&
+         buffer.PutU64(RDMA_NLDEV_ATTR_CAP_FLAGS, device.DeviceCapFlags()) &&
+         buffer.PutU64(RDMA_NLDEV_ATTR_NODE_GUID, GuidOf(device)) &&
+         buffer.PutU64(RDMA_NLDEV_ATTR_SYS_IMAGE_GUID, GuidOf(device)) &&
+         buffer.PutU8(RDMA_NLDEV_ATTR_DEV_NODE_TYPE, kNodeTypeCa) &&
+         buffer.PutU8(RDMA_NLDEV_ATTR_DEV_DIM, device.use_cq_dim() ? 1 : 0) &&
+         buffer.PutString(RDMA_NLDEV_ATTR_DEV_PROTOCOL, "roce");
+}
+
 // nldev_get_doit().
 Status Nldev::GetDevice(const Request& request, ExtAck* ext_ack) {
   const auto attributes = ParseLiberal(request, ext_ack);
@@ -250,15 +250,20 @@ Status Nldev::GetDevice(const Request& request, ExtAck* ext_ack) {
   return answer.Send(FillDevice(answer.buffer(), *device));
 }
 
-// nldev_get_dumpit(), ib_enum_all_devs(): one device a part.
-int Nldev::DumpDevices(const Request& request, Buffer& buffer, uint64_t* position) {
+int Nldev::DumpEach(const Request& request, Buffer& buffer, uint64_t* position, uint32_t op,
+                    bool (Nldev::*fill)(Buffer&, const IbDevice&) const) {
   if (*position >= core_.devices().size()) return 0;
   const auto message = buffer.Begin(request.portid(), request.header.nlmsg_seq,
-                                    RdmaNlType(RDMA_NL_NLDEV, RDMA_NLDEV_CMD_GET), NLM_F_MULTI);
-  if (!message || !FillDevice(buffer, *core_.devices()[*position])) return 0;
+                                    RdmaNlType(RDMA_NL_NLDEV, static_cast<uint16_t>(op)), NLM_F_MULTI);
+  if (!message || !(this->*fill)(buffer, *core_.devices()[*position])) return 0;
   buffer.End(*message);
   ++*position;
   return static_cast<int>(buffer.size());
+}
+
+// nldev_get_dumpit().
+int Nldev::DumpDevices(const Request& request, Buffer& buffer, uint64_t* position) {
+  return DumpEach(request, buffer, position, RDMA_NLDEV_CMD_GET, &Nldev::FillDevice);
 }
 
 // nldev_set_doit(). Deviation: a device's name is what the machine's configuration says.

@@ -63,6 +63,11 @@ class Nldev final : public kernel::NetlinkFamily {
   // An answer of one message.
   class Answer;
 
+  // ib_enum_all_devs(): a message of type `op` for each device, one device a part.
+  int DumpEach(const Request& request, Buffer& buffer, uint64_t* position, uint32_t op,
+               bool (Nldev::*fill)(Buffer&, const IbDevice&) const);
+
+  bool FillDevice(Buffer& buffer, const IbDevice& device) const;
   Status GetDevice(const Request& request, kernel::ExtAck* ext_ack);
   int DumpDevices(const Request& request, Buffer& buffer, uint64_t* position);
   Status SetDevice(const Request& request, kernel::ExtAck* ext_ack);

@@ -370,15 +370,9 @@ Status Nldev::GetSummary(const Request& request, ExtAck* ext_ack) {
   return answer.Send(FillSummary(answer.buffer(), *device));
 }
 
-// nldev_res_get_dumpit(): one device a part.
+// nldev_res_get_dumpit().
 int Nldev::DumpSummaries(const Request& request, Buffer& buffer, uint64_t* position) {
-  if (*position >= core_.devices().size()) return 0;
-  const auto message = buffer.Begin(request.portid(), request.header.nlmsg_seq,
-                                    RdmaNlType(RDMA_NL_NLDEV, RDMA_NLDEV_CMD_RES_GET), NLM_F_MULTI);
-  if (!message || !FillSummary(buffer, *core_.devices()[*position])) return 0;
-  buffer.End(*message);
-  ++*position;
-  return static_cast<int>(buffer.size());
+  return DumpEach(request, buffer, position, RDMA_NLDEV_CMD_RES_GET, &Nldev::FillSummary);
 }
 
 }  // namespace causeway::infiniband
